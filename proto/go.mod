@@ -1,0 +1,3 @@
+module github.com/ringfence/ringfence/proto
+
+go 1.26.0
