@@ -1,0 +1,70 @@
+# Everything that a person or the continuous integration does with Ringfence starts here: make help.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export GOFLAGS := -buildvcs=false
+OUT := $(CURDIR)/out
+TOOLS := $(OUT)/bin
+MODULES := proto libs services/watcher services/pce-bridge services/policy-store services/enforcer tools
+LAB := GOWORK=off go -C tools/lab run .
+
+.PHONY: help
+help: ## Print every target with a line.
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- build -----------------------------------------------------------------------------------------------------------
+
+.PHONY: build images generate dev-tools
+build: ## Compile every service and tool into out/bin.
+	@mkdir -p $(TOOLS)
+	@CGO_ENABLED=0 go build -trimpath -o $(TOOLS)/ ./services/*/cmd/... ./tools/ringfence ./tools/demo ./tools/pce/cmd/... && echo "built into $(TOOLS)"
+
+images: ## Build the container images as OCI archives in out/images, without a container engine.
+	@deploy/images/build.sh
+
+generate: dev-tools ## Generate the Go code of the protocol buffers.
+	@cd proto && GOWORK=off $(TOOLS)/buf generate
+
+dev-tools: ## Build buf, golangci-lint, gotestsum and helm, pinned in tools/dev, into out/bin.
+	@tools/dev/build.sh $(TOOLS)
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+.PHONY: lab-up lab-down lab-status demo demo-down
+lab-up: ## Start a real Kubernetes with three nodes on this machine (Linux, root).
+	@$(LAB) up
+
+lab-down: ## Stop it, and leave nothing behind.
+	@$(LAB) down
+
+lab-status: ## Show what of it runs.
+	@$(LAB) status
+
+demo: images dev-tools ## Show Ringfence at work, on KUBECONFIG's cluster or on the lab.
+	@go run ./tools/demo run
+
+demo-down: ## Remove everything that the demo made.
+	@go run ./tools/demo remove
+
+# --- check -----------------------------------------------------------------------------------------------------------
+
+.PHONY: test lint vet fuzz soak
+test: ## Run every check and test, the end-to-end test on the lab included (Linux, root).
+	@.ci/suites
+
+lint: dev-tools vet ## Run golangci-lint, buf lint and the check for breaking changes of the protocol.
+	@for m in $(MODULES); do echo "golangci-lint $$m"; (cd $$m && $(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
+	@echo "golangci-lint tools/lab"; cd tools/lab && GOWORK=off $(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
+	@echo "buf lint and breaking"; cd proto && $(TOOLS)/buf lint && $(TOOLS)/buf breaking --against ../proto/released.binpb
+
+vet: ## Run go vet over the workspace.
+	@go vet work
+
+soak: ## Run the random suites for SOAK (default 10m) each, with a seed of SEED (default: the clock's).
+	@RINGFENCE_RANDOM_TIME=$${SOAK:-10m} RINGFENCE_SEED=$${SEED:-$$(date +%s)} go test -count=1 -timeout 0 -run Random -v ./libs/clas/... ./libs/eventlog/...
+
+fuzz: ## Run every fuzz target for FUZZ (default 20s) each.
+	@.ci/fuzz $${FUZZ:-20s}

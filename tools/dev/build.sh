@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# build.sh DIR: builds the developer tools that go.mod pins into DIR, once per version.
+set -euo pipefail
+cd "$(dirname "$0")"
+dir=$1
+stamp=$dir/.dev-tools-$(cat go.mod go.sum <(go version) | sha256sum | cut -c1-16)
+[ -e "$stamp" ] && exit 0
+mkdir -p "$dir"
+rm -f "$dir"/.dev-tools-*
+for tool in $(GOWORK=off go list tool); do
+	start=$SECONDS
+	echo "building developer tool ${tool##*/} (minutes the first time, seconds after)"
+	GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$dir/" "$tool"
+	echo "  ${tool##*/} built in $((SECONDS - start)) s"
+done
+touch "$stamp"
