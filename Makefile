@@ -20,7 +20,7 @@ help: ## Print every target with a line.
 .PHONY: build images generate dev-tools
 build: ## Compile every service and tool into out/bin.
 	@mkdir -p $(TOOLS)
-	@CGO_ENABLED=0 go build -trimpath -o $(TOOLS)/ ./services/*/cmd/... ./tools/ringfence ./tools/demo ./tools/pce/cmd/... && echo "built into $(TOOLS)"
+	@CGO_ENABLED=0 go build -trimpath -o $(TOOLS)/ ./services/*/cmd/... ./tools/ringfence/cmd/... ./tools/demo/cmd/... ./tools/pce/cmd/... && echo "built into $(TOOLS)"
 
 images: ## Build the container images as OCI archives in out/images, without a container engine.
 	@deploy/images/build.sh
@@ -44,10 +44,10 @@ lab-status: ## Show what of it runs.
 	@$(LAB) status
 
 demo: images dev-tools ## Show Ringfence at work, on KUBECONFIG's cluster or on the lab.
-	@go run ./tools/demo run
+	@go run ./tools/demo/cmd/demo run
 
 demo-down: ## Remove everything that the demo made.
-	@go run ./tools/demo remove
+	@go run ./tools/demo/cmd/demo remove
 
 # --- check -----------------------------------------------------------------------------------------------------------
 

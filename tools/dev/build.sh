@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # build.sh DIR: builds the developer tools that go.mod pins into DIR, once per version.
 set -euo pipefail
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
 cd "$(dirname "$0")"
-dir=$1
 stamp=$dir/.dev-tools-$(cat go.mod go.sum <(go version) | sha256sum | cut -c1-16)
 [ -e "$stamp" ] && exit 0
-mkdir -p "$dir"
 rm -f "$dir"/.dev-tools-*
 for tool in $(GOWORK=off go list tool); do
 	start=$SECONDS
