@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -63,9 +64,12 @@ func main() {
 // exitCode sorts errors by what a script can do about them.
 func exitCode(err error) (int, error) {
 	var code statusCode
+	var program *exec.ExitError
 	switch {
 	case err == nil:
 		return 0, nil
+	case errors.As(err, &program) && program.Exited():
+		return program.ExitCode(), nil // of 'lab exec': it has said itself what is wrong
 	case errors.As(err, &code):
 		return int(code), nil
 	case errors.Is(err, lab.ErrRefused):
@@ -82,7 +86,7 @@ func (c statusCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) 
 // open finds the lab that the flags mean.
 func (c *cli) open() (lab.Lab, error) {
 	builder, err := newBuilder()
-	if err != nil {
+	if err != nil && c.Dir == "" { // with --dir, only a build needs the repository
 		return lab.Lab{}, err
 	}
 	dir := c.Dir
@@ -111,7 +115,7 @@ func newBuilder() (toolchain.Builder, error) {
 	if program, err := os.Executable(); err == nil {
 		from = append(from, filepath.Dir(program))
 	}
-	source, err := lab.SourceDir(from...)
+	source, err := toolchain.SourceDir(from...)
 	if err != nil {
 		return toolchain.Builder{}, err
 	}

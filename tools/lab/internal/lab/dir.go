@@ -32,19 +32,3 @@ func CheckDir(dir string, shadowed []string) error {
 	}
 	return nil
 }
-
-// SourceDir finds the folder tools/lab of the repository, upwards from the given folders.
-func SourceDir(from ...string) (string, error) {
-	for _, dir := range from {
-		for ; ; dir = filepath.Dir(dir) {
-			source := filepath.Join(dir, "tools", "lab")
-			if _, err := os.Stat(filepath.Join(source, "toolchain", "kubernetes", "go.mod")); err == nil {
-				return source, nil
-			}
-			if dir == filepath.Dir(dir) {
-				break
-			}
-		}
-	}
-	return "", errors.New("run the lab inside a clone of the Ringfence repository: it builds its programs from tools/lab there")
-}

@@ -366,7 +366,7 @@ func importInto(ctx context.Context, bin string, containerd int, archive string)
 	return strings.TrimSpace(string(output)), err
 }
 
-// Exec replaces this process by a program in the namespaces of a node.
+// Exec runs a program of this machine in the namespaces of a node. An *exec.ExitError tells how it ended.
 func (l Lab) Exec(ctx context.Context, node string, argv []string) error {
 	status, err := l.Status(ctx)
 	if err != nil {
@@ -374,7 +374,7 @@ func (l Lab) Exec(ctx context.Context, node string, argv []string) error {
 	}
 	for _, c := range status.Components {
 		if c.Name == "containerd" && c.Node == node && c.PID != 0 {
-			return execIn(c.PID, argv)
+			return runIn(ctx, c.PID, argv)
 		}
 	}
 	return fmt.Errorf("the lab in %s has no node %s that runs (it is %s)", l.Dir, node, status.State)

@@ -7,16 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ringfence/ringfence/tools/lab/internal/nsthread"
 	"github.com/ringfence/ringfence/tools/lab/internal/supervisor"
 )
 
@@ -144,31 +140,23 @@ func innerPID(status string) (int, bool) {
 	return 0, false
 }
 
-// execIn replaces this process by argv in the mount, network and UTS namespaces of process pid.
-func execIn(pid int, argv []string) error {
-	runtime.LockOSThread() // the thread that changes namespaces must be the one that becomes the program
-	var namespaces []*os.File
-	for _, kind := range []string{"net", "uts", "mnt"} {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
-		if err != nil {
-			return fmt.Errorf("enter the node: %w", err)
-		}
-		namespaces = append(namespaces, f)
-	}
-	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares its root folder may not change mounts
+// runIn runs argv in the namespaces of process pid, with this process's standard streams.
+func runIn(ctx context.Context, pid int, argv []string) error {
+	thread, err := nsthread.Join(pid, "pid", "net", "uts", "mnt")
+	if err != nil {
 		return fmt.Errorf("enter the node: %w", err)
 	}
-	for _, f := range namespaces {
-		if err := unix.Setns(int(f.Fd()), 0); err != nil {
-			return fmt.Errorf("enter the node's %s: %w", filepath.Base(f.Name()), err)
-		}
-	}
-	program, err := exec.LookPath(argv[0])
+	defer thread.Close()
+	var cmd *exec.Cmd
+	err = thread.Do(func() error {
+		cmd = exec.CommandContext(ctx, argv[0], argv[1:]...) // looks the program up in the node
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		return cmd.Start()
+	})
 	if err != nil {
 		return err
 	}
-	env := slices.Concat(os.Environ(), []string{"CONTAINERD_ADDRESS=/run/containerd/containerd.sock"})
-	return fmt.Errorf("run %s: %w", program, syscall.Exec(program, argv, env))
+	return cmd.Wait()
 }
 
 // Supervise is the hidden command itself: the first process of the lab, or its worker.

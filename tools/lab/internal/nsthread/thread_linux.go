@@ -1,18 +1,19 @@
-// Package nsthread runs functions on an operating system thread that lives in Linux namespaces of its own. That is
-// how the supervisor works "inside" a node: files it opens, sockets it makes and processes it starts there belong to
-// the node's mount, network and UTS namespaces, without a helper program such as nsenter.
+// Package nsthread runs functions on an operating system thread that lives in other Linux namespaces than the rest of
+// the program. That is how the lab works "inside" a node: files opened, sockets made and processes started there
+// belong to the node's mount, network and UTS namespaces, without a helper program such as nsenter.
 //
-// A PID or user namespace cannot be had this way: the kernel gives those to new processes only.
+// A thread cannot change its own PID or user namespace; it can choose the PID namespace of the processes it starts.
 package nsthread
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 )
 
-// Thread is such a thread. Its namespaces live as long as the thread or any process started on it.
+// Thread is such a thread. Its namespaces live at least as long as it does.
 type Thread struct {
 	work chan func()
 }
@@ -20,9 +21,42 @@ type Thread struct {
 // New moves a fresh thread into new namespaces, as flags say (unix.CLONE_NEWNET and so on), and runs setup there. If
 // setup fails, the thread and its namespaces end.
 func New(flags int, setup func() error) (*Thread, error) {
+	return start(func() error {
+		if err := unix.Unshare(flags); err != nil {
+			return fmt.Errorf("make namespaces: %w", err)
+		}
+		return setup()
+	})
+}
+
+// Join moves a fresh thread into the namespaces of process pid, of the given kinds (names in /proc/PID/ns).
+func Join(pid int, kinds ...string) (*Thread, error) {
+	var namespaces []*os.File
+	for _, kind := range kinds {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
+		if err != nil {
+			return nil, fmt.Errorf("find the namespaces: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		namespaces = append(namespaces, f)
+	}
+	return start(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil { // who shares a root folder may not change mounts
+			return fmt.Errorf("leave the shared root folder: %w", err)
+		}
+		for i, f := range namespaces {
+			if err := unix.Setns(int(f.Fd()), 0); err != nil {
+				return fmt.Errorf("join the %s namespace of process %d: %w", kinds[i], pid, err)
+			}
+		}
+		return nil
+	})
+}
+
+func start(move func() error) (*Thread, error) {
 	t := &Thread{work: make(chan func())}
 	started := make(chan error)
-	go t.run(flags, setup, started)
+	go t.run(move, started)
 	if err := <-started; err != nil {
 		return nil, err
 	}
@@ -30,13 +64,9 @@ func New(flags int, setup func() error) (*Thread, error) {
 }
 
 // run never unlocks its thread, so that the Go runtime destroys it instead of using it for other goroutines.
-func (t *Thread) run(flags int, setup func() error, started chan<- error) {
+func (t *Thread) run(move func() error, started chan<- error) {
 	runtime.LockOSThread()
-	if err := unix.Unshare(flags); err != nil {
-		started <- fmt.Errorf("make namespaces: %w", err)
-		return
-	}
-	if err := setup(); err != nil {
+	if err := move(); err != nil {
 		started <- err
 		return
 	}

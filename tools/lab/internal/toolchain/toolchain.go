@@ -97,6 +97,24 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "ringfence", "lab"), nil
 }
 
+var errNoSource = errors.New("run the lab inside a clone of the Ringfence repository: it builds its programs from tools/lab there")
+
+// SourceDir finds the folder tools/lab of the repository, upwards from the given folders.
+func SourceDir(from ...string) (string, error) {
+	for _, dir := range from {
+		for ; ; dir = filepath.Dir(dir) {
+			source := filepath.Join(dir, "tools", "lab")
+			if _, err := os.Stat(filepath.Join(source, "toolchain", "kubernetes", "go.mod")); err == nil {
+				return source, nil
+			}
+			if dir == filepath.Dir(dir) {
+				break
+			}
+		}
+	}
+	return "", errNoSource
+}
+
 // Find returns the toolchain if it is built, and fs.ErrNotExist if it is not.
 func (b Builder) Find(ctx context.Context) (Toolchain, error) {
 	key, err := b.key(ctx)
@@ -111,6 +129,9 @@ func (b Builder) Find(ctx context.Context) (Toolchain, error) {
 // Ensure returns the toolchain, after building what is missing. A build that was broken off goes on where it stopped.
 // Several callers may ask at once; one builds and the others wait for it.
 func (b Builder) Ensure(ctx context.Context) (Toolchain, error) {
+	if b.Source == "" {
+		return Toolchain{}, errNoSource
+	}
 	t, err := b.Find(ctx)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return t, err
