@@ -80,29 +80,50 @@ func (l Layout) Version() int {
 // under it. Groups that exist already are kept.
 func (l Layout) Create(path string) error {
 	for _, h := range l.hierarchies {
-		if err := l.createIn(h, path); err != nil {
+		group, err := l.createIn(h, path)
+		if err == nil {
+			err = l.enable(group)
+		}
+		if err != nil {
 			return fmt.Errorf("make the control group %s in %s: %w", path, h, err)
 		}
 	}
 	return nil
 }
 
-func (l Layout) createIn(hierarchy, path string) error {
-	parent := hierarchy
-	for _, part := range strings.Split(path, "/") {
-		if err := l.enable(parent); err != nil {
-			return err
+// Join makes the group path in every hierarchy and moves this process into it; what it starts is born there. In
+// version 2 the group can have no groups below it.
+func (l Layout) Join(path string) error {
+	for _, h := range l.hierarchies {
+		group, err := l.createIn(h, path)
+		if err == nil {
+			// 0 is the writer itself, whatever its number in which PID namespace.
+			err = os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte("0"), 0o644)
 		}
-		child := filepath.Join(parent, part)
-		if err := os.Mkdir(child, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+		if err != nil {
+			return fmt.Errorf("join the control group %s in %s: %w", path, h, err)
 		}
-		if err := inheritCPUSet(parent, child); err != nil {
-			return err
-		}
-		parent = child
 	}
-	return l.enable(parent)
+	return nil
+}
+
+// createIn returns the folder of the group.
+func (l Layout) createIn(hierarchy, path string) (string, error) {
+	group := hierarchy
+	for _, part := range strings.Split(path, "/") {
+		if err := l.enable(group); err != nil {
+			return "", err
+		}
+		child := filepath.Join(group, part)
+		if err := os.Mkdir(child, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		if err := inheritCPUSet(group, child); err != nil {
+			return "", err
+		}
+		group = child
+	}
+	return group, nil
 }
 
 // enable hands the controllers down to the children of a version 2 group. The kernel refuses it (EBUSY) in a group

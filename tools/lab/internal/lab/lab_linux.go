@@ -235,7 +235,7 @@ func (l Lab) startSupervisor(server *net.TCPListener, socket *net.UnixListener) 
 	}
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Args = append([]string{processName}, SuperviseArgs(l.Dir)...)
+	cmd.Args = append([]string{processName}, superviseArgs(l.Dir)...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{serverFile, socketFile, writer} // from supervisor.FDServer on

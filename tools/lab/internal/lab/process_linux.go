@@ -19,11 +19,8 @@ import (
 // processName is what ps shows as the supervisor's program.
 const processName = "ringfence-lab"
 
-// SuperviseArgs is the hidden command that starts the first process of the lab in dir; findSupervisors looks for it.
-func SuperviseArgs(dir string) []string { return []string{"supervise", "--dir=" + dir} }
-
-// WorkerArgs is the command that the first process starts.
-func WorkerArgs(dir string) []string { return append(SuperviseArgs(dir), "--worker") }
+// superviseArgs is the hidden command that starts the first process of the lab in dir; findSupervisors looks for it.
+func superviseArgs(dir string) []string { return []string{"supervise", "--dir=" + dir} }
 
 // process is the first process of a lab.
 type process struct {
@@ -164,5 +161,5 @@ func Supervise(ctx context.Context, dir string, worker bool) error {
 	if worker {
 		return supervisor.Run(ctx, dir)
 	}
-	return supervisor.Init(WorkerArgs(dir))
+	return supervisor.Init(dir, append(superviseArgs(dir), "--worker"))
 }

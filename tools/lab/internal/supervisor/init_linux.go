@@ -8,14 +8,20 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfence/ringfence/tools/lab/internal/cgroup"
+	"github.com/ringfence/ringfence/tools/lab/internal/topology"
 )
 
 // Init is the first process of the lab's PID namespace. It makes the mount namespace private, starts the worker (this
 // program with workerArgs) and buries the orphans of the whole lab, such as containerd's shims. It returns when the
 // worker ends or a signal asks for the end; its own end is the end of everything in the lab.
-func Init(workerArgs []string) error {
+func Init(dir string, workerArgs []string) error {
 	if os.Getpid() != 1 {
 		return errors.New("the supervisor is started by 'lab up' only")
+	}
+	if err := joinGroup(topology.LabName(dir)); err != nil {
+		return err
 	}
 	if err := privateMounts(); err != nil {
 		return err
@@ -34,6 +40,16 @@ func Init(workerArgs []string) error {
 	case err := <-buried:
 		return err
 	}
+}
+
+// joinGroup puts the whole lab, beside its pods, into one control group: whoever takes the lab down finds every process
+// there, also one that is hard to recognise because it is just ending.
+func joinGroup(lab string) error {
+	groups, err := cgroup.Detect(cgroup.Mount)
+	if err != nil {
+		return err
+	}
+	return groups.Join(filepath.Join(lab, "supervisor"))
 }
 
 // privateMounts keeps what happens here from the machine, and hides the machine's processes and /run from the lab.

@@ -133,7 +133,7 @@ func (n *node) resolve(ctx context.Context, server string) error {
 		})
 		return conn, err
 	}}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond) // a question that was lost on the way is soon asked again
 	defer cancel()
 	name := "kubernetes.default.svc." + topology.Domain + "."
 	addresses, err := resolver.LookupHost(ctx, name)
