@@ -642,8 +642,10 @@ type Window struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Number  uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	Version *Version               `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	// part counts from 0; a window too large for one message comes in parts.
-	Part            uint32             `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	// part counts from 0; a window too large for one message comes in parts. A set whose replacement is too large is
+	// replaced by the first part that names it and continued by the replacements in later ones.
+	Part uint32 `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	// parts is 0 in a heartbeat: it repeats the newest number, and its version says how far that policy holds.
 	Parts           uint32             `protobuf:"varint,4,opt,name=parts,proto3" json:"parts,omitempty"`
 	Sets            []*AddressSetDelta `protobuf:"bytes,5,rep,name=sets,proto3" json:"sets,omitempty"`
 	Policies        []*WorkloadPolicy  `protobuf:"bytes,6,rep,name=policies,proto3" json:"policies,omitempty"`
@@ -915,11 +917,14 @@ func (x *PolicyHead) GetSynced() []string {
 	return nil
 }
 
-// StoredAddressSet is an address set as the POLICY stream keeps it.
+// StoredAddressSet is an address set as the POLICY stream keeps it, or the first part of one.
 type StoredAddressSet struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Window        uint64                 `protobuf:"varint,1,opt,name=window,proto3" json:"window,omitempty"`
-	Set           *AddressSet            `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Window uint64                 `protobuf:"varint,1,opt,name=window,proto3" json:"window,omitempty"`
+	Set    *AddressSet            `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`
+	// chunks is how many messages hold the set. The further ones, numbered from 1 in their subject, carry its further
+	// addresses and prefixes and the same window.
+	Chunks        uint32 `protobuf:"varint,3,opt,name=chunks,proto3" json:"chunks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -966,6 +971,13 @@ func (x *StoredAddressSet) GetSet() *AddressSet {
 		return x.Set
 	}
 	return nil
+}
+
+func (x *StoredAddressSet) GetChunks() uint32 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
 }
 
 // StoredWorkloadPolicy is a workload policy as the POLICY stream keeps it.
@@ -1348,10 +1360,11 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\x13provisioned_version\x18\x03 \x01(\x03R\x12provisionedVersion\x12\x16\n" +
 	"\x06digest\x18\x04 \x01(\tR\x06digest\x12\x16\n" +
 	"\x06engine\x18\x05 \x01(\tR\x06engine\x12\x16\n" +
-	"\x06synced\x18\x06 \x03(\tR\x06synced\"V\n" +
+	"\x06synced\x18\x06 \x03(\tR\x06synced\"n\n" +
 	"\x10StoredAddressSet\x12\x16\n" +
 	"\x06window\x18\x01 \x01(\x04R\x06window\x12*\n" +
-	"\x03set\x18\x02 \x01(\v2\x18.ringfence.v1.AddressSetR\x03set\"d\n" +
+	"\x03set\x18\x02 \x01(\v2\x18.ringfence.v1.AddressSetR\x03set\x12\x16\n" +
+	"\x06chunks\x18\x03 \x01(\rR\x06chunks\"d\n" +
 	"\x14StoredWorkloadPolicy\x12\x16\n" +
 	"\x06window\x18\x01 \x01(\x04R\x06window\x124\n" +
 	"\x06policy\x18\x02 \x01(\v2\x1c.ringfence.v1.WorkloadPolicyR\x06policy\"d\n" +

@@ -1,0 +1,98 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+)
+
+// Dialer connects to the log's server.
+type Dialer struct {
+	// URL is where the server is, for instance nats://policy-store:4222.
+	URL string
+	// Name is who connects, as the server's connection list shows it.
+	Name string
+	// InProcess, where set, is a server within this process; URL is then not used.
+	InProcess nats.InProcessConnProvider
+	Log       zerolog.Logger
+}
+
+// Dial connects, trying again with back-off until it succeeds or ctx ends. The connection then reconnects for ever; while
+// it is down, publishing fails at once instead of filling a buffer. Close the connection when done.
+func (d Dialer) Dial(ctx context.Context) (*nats.Conn, error) {
+	if d.Name == "" {
+		return nil, errors.New("dial the log: a name is required")
+	}
+	try := func() (*nats.Conn, error) { return nats.Connect(d.URL, d.options()...) }
+	notify := func(err error, wait time.Duration) {
+		d.Log.Warn().Err(err).Str("url", d.URL).Dur("again_in", wait).Msg("the log does not answer")
+	}
+	nc, err := backoff.Retry(ctx, try, backoff.WithBackOff(patience()), backoff.WithMaxElapsedTime(0), backoff.WithNotify(notify))
+	if err != nil {
+		return nil, fmt.Errorf("dial the log at %s: %w", d.URL, err)
+	}
+	return nc, nil
+}
+
+func (d Dialer) options() []nats.Option {
+	opts := []nats.Option{
+		nats.Name(d.Name),
+		nats.CustomInboxPrefix("_INBOX." + Token(d.Name)),
+		nats.MaxReconnects(-1),
+		nats.ReconnectBufSize(-1),
+		nats.CustomReconnectDelay(reconnectDelay),
+		nats.IgnoreDiscoveredServers(),
+		nats.IgnoreAuthErrorAbort(),
+		nats.Timeout(5 * time.Second),
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			d.Log.Warn().Err(err).Msg("the connection to the log broke")
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { d.Log.Info().Msg("connected to the log again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			line := d.Log.Error().Err(err)
+			if sub != nil {
+				line = line.Str("subject", sub.Subject)
+			}
+			line.Msg("the log's server reports an error")
+		}),
+	}
+	if d.InProcess != nil {
+		opts = append(opts, nats.InProcessServer(d.InProcess))
+	}
+	return opts
+}
+
+// reconnectDelay spreads a thousand nodes over the seconds after a restart of the server; nats.go calls it once for
+// every round over all addresses.
+func reconnectDelay(attempts int) time.Duration {
+	wait := min(100*time.Millisecond<<min(attempts, 6), 5*time.Second)
+	return wait/2 + rand.N(wait/2) //nolint:gosec // jitter
+}
+
+// patience is how every loop of this package waits between two tries.
+func patience() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval = 100 * time.Millisecond
+	b.MaxInterval = 5 * time.Second
+	return b
+}
+
+// pause waits for d or until ctx ends, and says whether ctx still goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,54 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	// ErrIncarnation says that the log is another one than the one that was opened: its disk was lost or replaced.
+	// Open it again, write everything that is known, then Synced.
+	ErrIncarnation = errors.New("the log is a new incarnation")
+	// ErrGap says that facts between two others, or at the end, are no longer there though they should be.
+	ErrGap = errors.New("the log has a gap")
+	// ErrFull says that the log refused to store because its limit or its disk is full. What was acknowledged stays.
+	// Publish again, with back-off, once space was made.
+	ErrFull = errors.New("the log is full")
+	// ErrTooLarge says that a message exceeds what the log takes; it never will.
+	ErrTooLarge = errors.New("too large for the log")
+	// ErrNotFound says that nothing is stored under that name.
+	ErrNotFound = errors.New("not found")
+)
+
+// Error codes of the JetStream API that nats.go has no name for.
+const (
+	codeAccountResources     jetstream.ErrorCode = 10002
+	codeInsufficient         jetstream.ErrorCode = 10023
+	codeStorageExceeded      jetstream.ErrorCode = 10047
+	codeStoreFailed          jetstream.ErrorCode = 10077
+	codeBatchTooManyInflight jetstream.ErrorCode = 10210
+)
+
+// refusal puts a publish error into this package's terms, naming the subject.
+func refusal(subject string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%s: %w: %w", subject, ErrTooLarge, err)
+	case !errors.As(err, &api):
+		return fmt.Errorf("%s: not stored: %w", subject, err)
+	}
+	switch api.ErrorCode {
+	case codeAccountResources, codeInsufficient, codeStorageExceeded, codeStoreFailed:
+		return fmt.Errorf("%s: %w: %w", subject, ErrFull, err)
+	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
+		return fmt.Errorf("%s: %w: %w", subject, ErrTooLarge, err)
+	}
+	return fmt.Errorf("%s: not stored: %w", subject, err)
+}

@@ -1,0 +1,232 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+	"google.golang.org/protobuf/proto"
+
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+// Entry is a fact at its place in the log.
+type Entry struct {
+	Subject  string
+	Sequence uint64
+	// StoredAt is the server's clock. It orders nothing.
+	StoredAt time.Time
+	Fact     *ringfencev1.Fact
+}
+
+// Read gives the facts from one sequence to another, both included, in order. from 0 is the oldest that is kept, to 0 the
+// newest at the time of the call. Filters are subjects with NATS wildcards, any of which must match; without filters
+// every sequence must be there, else the last pair holds ErrGap. An error ends the iteration.
+func (l *Log) Read(ctx context.Context, from, to uint64, filters ...string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		end, err := l.lastMatch(ctx, filters)
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		if to == 0 || to > end {
+			to = end
+		}
+		l.entries(ctx, l.factsReader(from, filters), to, len(filters) == 0, yield)
+	}
+}
+
+// Latest gives the last fact of every subject, tombstones included, in ascending sequence. A subject that changes
+// meanwhile may come again; the later one counts. An error ends the iteration.
+func (l *Log) Latest(ctx context.Context, filters ...string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		r := l.factsReader(0, filters)
+		r.policy = jetstream.DeliverLastPerSubjectPolicy
+		defer r.close()
+		// The consumer is there before the end is looked up: whatever changes between the two is beyond the end.
+		err := r.open(ctx)
+		var end uint64
+		if err == nil {
+			end, err = l.lastMatch(ctx, filters)
+		}
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		l.entries(ctx, r, end, false, yield)
+	}
+}
+
+// entries reads r to the sequence end. It stops early when yield asks for it, and after an error.
+func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything bool, yield func(Entry, error) bool) {
+	defer r.close()
+	want, patience, stalls := r.next, patience(), 0
+	for want <= end && end > 0 {
+		m, err := r.read(ctx)
+		switch {
+		case errors.Is(err, errIdle) && stalls < maxStalls:
+			stalls++
+			r.close()
+			continue
+		case errors.Is(err, errIdle):
+			yield(Entry{}, fmt.Errorf("%w: sequence %d of %d cannot be read", ErrGap, max(want, 1), end))
+			return
+		case errors.Is(err, ErrIncarnation) || ctx.Err() != nil:
+			yield(Entry{}, err)
+			return
+		case err != nil:
+			if pause(ctx, patience.NextBackOff()) {
+				continue
+			}
+			yield(Entry{}, ctx.Err())
+			return
+		}
+		if err := gap(want, m.sequence, everything); err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		want, stalls = m.sequence+1, 0
+		patience.Reset()
+		if m.sequence > end {
+			return
+		}
+		if e, ok := l.entry(ctx, m); ok && !yield(e, nil) {
+			return
+		}
+	}
+}
+
+// gap says what is missing between the sequence that was wanted and the one that came.
+func gap(want, got uint64, everything bool) error {
+	if !everything || want == 0 || got == want {
+		return nil
+	}
+	return fmt.Errorf("%w: after sequence %d comes %d", ErrGap, want-1, got)
+}
+
+// entry decodes a message, or reports that it cannot be.
+func (l *Log) entry(ctx context.Context, m message) (Entry, bool) {
+	fact, err := decodeFact(m.data)
+	if err != nil {
+		l.skip(ctx, m.subject, m.sequence, err)
+		return Entry{}, false
+	}
+	return Entry{Subject: m.subject, Sequence: m.sequence, StoredAt: m.storedAt, Fact: fact}, true
+}
+
+func decodeFact(data []byte) (*ringfencev1.Fact, error) {
+	fact := &ringfencev1.Fact{}
+	if err := proto.Unmarshal(data, fact); err != nil {
+		return nil, fmt.Errorf("not a fact: %w", err)
+	}
+	if fact.GetBody() == nil {
+		return nil, errors.New("not a fact: it has no body that this version knows")
+	}
+	return fact, nil
+}
+
+// Tail gives fn every fact from a sequence on, 0 being the oldest that is kept: those that are there, then each as it is
+// stored, over disconnections and restarts of the server. It returns when ctx ends (its error), when fn fails (fn's
+// error), when the log is another one (ErrIncarnation), and, where there are no filters, when a sequence is missing
+// (ErrGap). fn is called from the calling goroutine.
+func (l *Log) Tail(ctx context.Context, from uint64, filters []string, fn func(Entry) error) error {
+	r := l.factsReader(from, filters)
+	defer r.close()
+	everything := len(filters) == 0
+	want, patience, stalls := from, patience(), 0
+	for {
+		m, err := r.read(ctx)
+		if errors.Is(err, errIdle) {
+			err = l.checkIdle(ctx, r, everything, &stalls)
+		} else if err == nil {
+			if err = gap(want, m.sequence, everything); err != nil {
+				return err
+			}
+			want, stalls = m.sequence+1, 0
+			patience.Reset()
+			if e, ok := l.entry(ctx, m); ok {
+				if err := fn(e); err != nil {
+					return err
+				}
+			}
+		}
+		if err := l.survive(ctx, err, patience); err != nil {
+			return err
+		}
+	}
+}
+
+// checkIdle looks whether silence is right: that the log is the same, holds what was read, and has nothing more.
+func (l *Log) checkIdle(ctx context.Context, r *reader, everything bool, stalls *int) error {
+	state, err := l.verify(ctx)
+	if err != nil {
+		return err
+	}
+	if r.next > 0 && state.LastSeq+1 < r.next {
+		return fmt.Errorf("%w: sequence %d was read and the log ends at %d", ErrGap, r.next-1, state.LastSeq)
+	}
+	if !everything || state.Msgs == 0 || !r.stalled(state.LastSeq) {
+		return nil
+	}
+	if *stalls++; *stalls > maxStalls {
+		return fmt.Errorf("%w: sequence %d of %d cannot be read", ErrGap, max(r.next, 1), state.LastSeq)
+	}
+	return nil
+}
+
+// survive says which error ends a tail, and waits after the others.
+func (l *Log) survive(ctx context.Context, err error, patience *backoff.ExponentialBackOff) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrIncarnation) || errors.Is(err, ErrGap):
+		return err
+	}
+	pause(ctx, patience.NextBackOff())
+	return ctx.Err()
+}
+
+// lastMatch is the sequence of the newest fact that any of the filters matches, 0 when there is none.
+func (l *Log) lastMatch(ctx context.Context, filters []string) (uint64, error) {
+	state, err := l.verify(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if len(filters) == 0 {
+		if state.Msgs == 0 {
+			return 0, nil
+		}
+		return state.LastSeq, nil
+	}
+	return l.lastStored(ctx, streamFacts, filters)
+}
+
+// SequenceAt is the last sequence that was stored at or before t by the server's clock.
+func (l *Log) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
+	state, err := l.verify(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if !state.LastTime.After(t) {
+		return state.LastSeq, nil
+	}
+	after := jetstreamext.GetBatchStartTime(t.Add(time.Nanosecond))
+	messages, err := jetstreamext.GetBatch(ctx, l.js, streamFacts, 1, after)
+	if err != nil {
+		return 0, fmt.Errorf("facts after %s: %w", t.Format(time.RFC3339Nano), err)
+	}
+	for msg, err := range messages {
+		if err != nil {
+			return 0, fmt.Errorf("facts after %s: %w", t.Format(time.RFC3339Nano), err)
+		}
+		return msg.Sequence - 1, nil
+	}
+	return state.LastSeq, nil
+}

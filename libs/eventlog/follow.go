@@ -1,0 +1,370 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+const (
+	// HeartbeatInterval is how often the newest window's number is repeated.
+	HeartbeatInterval = 5 * time.Second
+	// linkCheck is how often a follower looks whether its connection broke in between or messages were dropped.
+	linkCheck = 250 * time.Millisecond
+	// queue is how many messages wait for a follower; one that falls behind by more joins anew.
+	queue = 8192
+)
+
+// errNotInSync says that there is no policy that may be taken: none yet, or not in this incarnation.
+var errNotInSync = errors.New("no policy in sync")
+
+var errNotConnected = errors.New("not connected to the log")
+
+// Follow keeps up with the policy of a node for as long as ctx lasts, and gives deliver each complete and consistent state:
+// one after joining, then one after every change, be it only of version, window or provisioned version. deliver is never
+// called concurrently; while it runs, states are coalesced into the newest. Its errors are logged, and change nothing.
+//
+// Follow survives disconnections, restarts of the server, and loss of messages: it joins anew, and until that is complete
+// nothing is delivered. A policy is taken only when its head says that watcher and pce-bridge are in sync, so that a log
+// that lost its disk changes nothing before it is complete again.
+//
+// The error is that of ctx.
+func Follow(ctx context.Context, nc *nats.Conn, node string, deliver func(context.Context, NodePolicy) error) error {
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout))
+	if err != nil {
+		return fmt.Errorf("follow the policy of node %s: %w", node, err)
+	}
+	outbox, done := make(chan NodePolicy, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		deliverAll(ctx, outbox, deliver)
+	}()
+	f := &follower{nc: nc, js: js, node: node, outbox: outbox}
+	for patience := patience(); ctx.Err() == nil; pause(ctx, patience.NextBackOff()) {
+		f.joined = false
+		err := f.session(ctx)
+		if f.joined {
+			patience.Reset()
+		}
+		f.report(ctx, err)
+	}
+	<-done
+	return ctx.Err()
+}
+
+func deliverAll(ctx context.Context, outbox <-chan NodePolicy, deliver func(context.Context, NodePolicy) error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-outbox:
+			if err := deliver(ctx, p); err != nil && ctx.Err() == nil {
+				zerolog.Ctx(ctx).Error().Err(err).Uint64("window", p.Window).Msg("the policy was not taken over")
+			}
+		}
+	}
+}
+
+// follower runs one session after the other; each is a join and what follows until something is missing.
+type follower struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	node   string
+	outbox chan NodePolicy // holds the newest state that deliver has not taken
+
+	policy, plans jetstream.Stream
+	state         *nodeState
+	parts         assembly
+	joined        bool
+	unsettled     bool   // something changed since the last delivery
+	reported      string // the last reason not to join, so that it is logged once
+}
+
+// session joins and follows until it must join anew or ctx ends.
+func (f *follower) session(ctx context.Context) error {
+	reconnects := f.nc.Stats().Reconnects
+	if !f.nc.IsConnected() {
+		return errNotConnected
+	}
+	messages := make(chan *nats.Msg, queue)
+	var subs []*nats.Subscription
+	defer func() {
+		for _, sub := range subs {
+			_ = sub.Unsubscribe() // fails only when the connection is gone, and the subscription with it
+		}
+	}()
+	// Both subjects come through one channel, so that plans and windows keep the order in which they were sent.
+	for _, subject := range []string{windowSubject, planSubject(f.node)} {
+		sub, err := f.nc.ChanSubscribe(subject, messages)
+		if err != nil {
+			return fmt.Errorf("subscribe %s: %w", subject, err)
+		}
+		subs = append(subs, sub)
+	}
+	if err := f.flush(ctx); err != nil {
+		return err
+	}
+	if err := f.join(ctx, messages); err != nil {
+		return err
+	}
+	return f.follow(ctx, messages, func() error { return f.intact(reconnects, subs) })
+}
+
+func (f *follower) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := f.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	return nil
+}
+
+// intact says whether every message since the subscriptions has come.
+func (f *follower) intact(reconnects uint64, subs []*nats.Subscription) error {
+	if f.nc.Stats().Reconnects != reconnects || !f.nc.IsConnected() {
+		return fmt.Errorf("%w: the connection broke", errJoinAnew)
+	}
+	for _, sub := range subs {
+		if dropped, err := sub.Dropped(); err != nil || dropped > 0 {
+			return fmt.Errorf("%w: %d messages on %s were dropped", errJoinAnew, dropped, sub.Subject)
+		}
+	}
+	return nil
+}
+
+// join reads head and plan. What was sent before the head was read is in it: only plans of later windows are kept.
+func (f *follower) join(ctx context.Context, messages <-chan *nats.Msg) error {
+	var err error
+	if f.policy, err = f.js.Stream(ctx, streamPolicy); err != nil {
+		return fmt.Errorf("join: stream %s: %w", streamPolicy, err)
+	}
+	if f.plans, err = f.js.Stream(ctx, streamPlan); err != nil {
+		return fmt.Errorf("join: stream %s: %w", streamPlan, err)
+	}
+	head := &ringfencev1.PolicyHead{}
+	switch err := getLast(ctx, f.policy, headSubject, head); {
+	case errors.Is(err, ErrNotFound):
+		return fmt.Errorf("%w: nothing is published", errNotInSync)
+	case err != nil:
+		return fmt.Errorf("join: %w", err)
+	case !InSync(head.GetSynced()):
+		return fmt.Errorf("%w: only %v are complete in incarnation %s", errNotInSync, head.GetSynced(), head.GetVersion().GetIncarnation())
+	}
+	f.state, f.parts, f.unsettled = newNodeState(f.node, head), assembly{}, true
+	if err := f.dropEarlier(ctx, messages); err != nil {
+		return err
+	}
+	if err := f.fetchPlan(ctx); err != nil {
+		return err
+	}
+	if err := f.fetchNamespaces(ctx); err != nil {
+		return err
+	}
+	return f.settle(ctx)
+}
+
+// dropEarlier takes from the channel what came before the head was read: windows up to it are in the stored objects.
+func (f *follower) dropEarlier(ctx context.Context, messages <-chan *nats.Msg) error {
+	for range len(messages) {
+		msg := <-messages
+		if msg.Subject == windowSubject {
+			w, err := decodeWindow(msg.Data)
+			if err != nil || w.GetNumber() <= f.state.window {
+				continue
+			}
+		}
+		if err := f.take(ctx, msg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *follower) fetchPlan(ctx context.Context) error {
+	msg, err := f.plans.GetLastMsgForSubject(ctx, planSubject(f.node))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("join: %s: %w", planSubject(f.node), err)
+	}
+	plan, err := decodePlan(f.node, msg.Data)
+	if err != nil {
+		return fmt.Errorf("join: %s: %w", planSubject(f.node), err)
+	}
+	_, err = f.state.applyPlan(plan)
+	return err
+}
+
+func (f *follower) fetchNamespaces(ctx context.Context) error {
+	stored := &ringfencev1.StoredNamespaces{}
+	err := getLast(ctx, f.policy, namespacesSubject, stored)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("join: %w", err)
+	}
+	if stored.GetWindow() >= f.state.namespaces.window {
+		f.state.namespaces = held[*ringfencev1.Namespaces]{stored.GetNamespaces(), stored.GetWindow()}
+	}
+	return nil
+}
+
+// follow takes messages in as they come.
+func (f *follower) follow(ctx context.Context, messages <-chan *nats.Msg, intact func() error) error {
+	ticker := time.NewTicker(linkCheck)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+			if err := intact(); err != nil {
+				return err
+			}
+		case msg := <-messages:
+			if err := intact(); err != nil {
+				return err
+			}
+			if err := f.take(ctx, msg); err != nil {
+				return err
+			}
+			if err := f.settle(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// take applies a message to the state. What cannot be decoded is reported and skipped.
+func (f *follower) take(ctx context.Context, msg *nats.Msg) error {
+	var changed bool
+	var err error
+	if msg.Subject == windowSubject {
+		changed, err = f.takeWindow(msg.Data)
+	} else {
+		changed, err = f.takePlan(msg.Data)
+	}
+	f.unsettled = f.unsettled || changed
+	if err == nil || errors.Is(err, errJoinAnew) {
+		return err
+	}
+	zerolog.Ctx(ctx).Error().Err(err).Str("subject", msg.Subject).Msg("skipped what cannot be decoded")
+	return nil
+}
+
+func (f *follower) takeWindow(data []byte) (bool, error) {
+	w, err := decodeWindow(data)
+	if err != nil {
+		return false, err
+	}
+	if w.GetParts() == 0 {
+		return f.state.heartbeat(w)
+	}
+	whole, err := f.parts.add(w)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errJoinAnew, err)
+	}
+	if whole == nil {
+		return false, nil
+	}
+	return f.state.applyWindow(whole)
+}
+
+func (f *follower) takePlan(data []byte) (bool, error) {
+	plan, err := decodePlan(f.node, data)
+	if err != nil {
+		return false, err
+	}
+	return f.state.applyPlan(plan)
+}
+
+// settle fetches what the plan needs and is not held, and delivers once everything is of one window.
+func (f *follower) settle(ctx context.Context) error {
+	if !f.unsettled {
+		return nil
+	}
+	for {
+		policies, sets := f.state.missing()
+		if len(policies) == 0 && len(sets) == 0 {
+			break
+		}
+		for _, id := range policies {
+			if err := f.fetchPolicy(ctx, id); err != nil {
+				return err
+			}
+		}
+		for _, id := range sets {
+			if err := f.fetchSet(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
+	if f.state.settled() {
+		f.offer(f.state.snapshot())
+		f.unsettled, f.joined, f.reported = false, true, ""
+	}
+	return nil
+}
+
+func (f *follower) fetchPolicy(ctx context.Context, id string) error {
+	stored := &ringfencev1.StoredWorkloadPolicy{}
+	if err := getLast(ctx, f.policy, workloadSubject(id), stored); err != nil {
+		return fmt.Errorf("%w: %w", errJoinAnew, err)
+	}
+	if err := f.state.addPolicy(id, stored); err != nil {
+		return fmt.Errorf("%w: %w", errJoinAnew, err)
+	}
+	return nil
+}
+
+func (f *follower) fetchSet(ctx context.Context, id string) error {
+	first := &ringfencev1.StoredAddressSet{}
+	if err := getLast(ctx, f.policy, setSubject(id, 0), first); err != nil {
+		return fmt.Errorf("%w: %w", errJoinAnew, err)
+	}
+	set, err := joinStored(first, func(chunk int) (*ringfencev1.StoredAddressSet, error) {
+		next := &ringfencev1.StoredAddressSet{}
+		return next, getLast(ctx, f.policy, setSubject(id, chunk), next)
+	})
+	if err == nil {
+		err = f.state.addSet(id, first.GetWindow(), set)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errJoinAnew, err)
+	}
+	return nil
+}
+
+// offer puts a state where deliver takes it, in place of one that deliver has not taken yet.
+func (f *follower) offer(p NodePolicy) {
+	for {
+		select {
+		case f.outbox <- p:
+			return
+		default:
+		}
+		select {
+		case <-f.outbox:
+		default:
+		}
+	}
+}
+
+// report logs why a session ended, the same reason once.
+func (f *follower) report(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil || err.Error() == f.reported {
+		return
+	}
+	f.reported = err.Error()
+	line := zerolog.Ctx(ctx).Warn()
+	if errors.Is(err, errJoinAnew) {
+		line = zerolog.Ctx(ctx).Info()
+	}
+	line.Err(err).Str("node", f.node).Msg("the policy is joined anew; the last state stays meanwhile")
+}

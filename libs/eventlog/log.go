@@ -1,0 +1,188 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+)
+
+// apiTimeout bounds one request to JetStream; big streams on a busy machine take longer than the library's 5 s.
+const apiTimeout = 30 * time.Second
+
+// Log is one incarnation of the event log.
+type Log struct {
+	nc          *nats.Conn
+	js          jetstream.JetStream
+	incarnation string
+	reconnects  uint64 // of the connection when the incarnation was learned
+	garbage     atomic.Uint64
+}
+
+// Create makes the log's streams, or brings their settings up to date, and opens the log. Only policy-store calls it.
+// A log without facts stream becomes a new incarnation.
+func Create(ctx context.Context, nc *nats.Conn, s Sizes) (*Log, error) {
+	l, err := newLog(nc)
+	if err != nil {
+		return nil, err
+	}
+	for _, cfg := range s.streams() {
+		if err := l.createStream(ctx, cfg); err != nil {
+			return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
+		}
+	}
+	return l, l.learn(ctx)
+}
+
+// Open opens the log, waiting with back-off until it is there or ctx ends.
+func Open(ctx context.Context, nc *nats.Conn) (*Log, error) {
+	l, err := newLog(nc)
+	if err != nil {
+		return nil, err
+	}
+	try := func() (struct{}, error) { return struct{}{}, l.learn(ctx) }
+	_, err = backoff.Retry(ctx, try, backoff.WithBackOff(patience()), backoff.WithMaxElapsedTime(0))
+	if err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	return l, nil
+}
+
+func newLog(nc *nats.Conn) (*Log, error) {
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	return &Log{nc: nc, js: js}, nil
+}
+
+func (l *Log) createStream(ctx context.Context, cfg jetstream.StreamConfig) error {
+	cfg.Storage = jetstream.FileStorage
+	cfg.Replicas = 1
+	cfg.Metadata = map[string]string{}
+	existing, err := l.js.Stream(ctx, cfg.Name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		cfg.Metadata[incarnationKey] = nuid.Next()
+		_, err = l.js.CreateStream(ctx, cfg)
+		return err
+	case err != nil:
+		return err
+	}
+	for key, value := range existing.CachedInfo().Config.Metadata {
+		cfg.Metadata[key] = value
+	}
+	_, err = l.js.UpdateStream(ctx, cfg)
+	return err
+}
+
+// learn takes the incarnation over from the facts stream.
+func (l *Log) learn(ctx context.Context) error {
+	l.reconnects = l.nc.Stats().Reconnects
+	info, err := l.info(ctx, streamFacts)
+	if err != nil {
+		return err
+	}
+	l.incarnation = info.Config.Metadata[incarnationKey]
+	if l.incarnation == "" {
+		return backoff.Permanent(fmt.Errorf("stream %s has no incarnation in its metadata: not made by policy-store", streamFacts))
+	}
+	return nil
+}
+
+func (l *Log) info(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
+	s, err := l.js.Stream(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	return s.CachedInfo(), nil
+}
+
+// Incarnation is the random name that the log was given when its disk was first used.
+func (l *Log) Incarnation() string { return l.incarnation }
+
+// Garbage counts the messages that this Log skipped because they could not be decoded.
+func (l *Log) Garbage() uint64 { return l.garbage.Load() }
+
+// skip reports a message that cannot be used.
+func (l *Log) skip(ctx context.Context, subject string, sequence uint64, err error) {
+	l.garbage.Add(1)
+	zerolog.Ctx(ctx).Error().Err(err).Str("subject", subject).Uint64("sequence", sequence).Msg("skipped what cannot be decoded")
+}
+
+// verify compares the incarnation with the stream's and gives the state of the facts.
+func (l *Log) verify(ctx context.Context) (jetstream.StreamState, error) {
+	info, err := l.info(ctx, streamFacts)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return jetstream.StreamState{}, fmt.Errorf("%w: %s is gone", ErrIncarnation, l.incarnation)
+	}
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	if now := info.Config.Metadata[incarnationKey]; now != l.incarnation {
+		return jetstream.StreamState{}, fmt.Errorf("%w: %s took the place of %s", ErrIncarnation, now, l.incarnation)
+	}
+	return info.State, nil
+}
+
+// LastSequence is the sequence of the newest fact, 0 when there was none yet.
+func (l *Log) LastSequence(ctx context.Context) (uint64, error) {
+	state, err := l.verify(ctx)
+	return state.LastSeq, err
+}
+
+// Usage is how much of their room the facts take.
+type Usage struct {
+	Facts    uint64 // number of facts
+	First    uint64 // sequence of the oldest fact that is kept
+	Last     uint64 // sequence of the newest
+	Bytes    uint64
+	MaxBytes int64
+}
+
+// Usage says how full the log is.
+func (l *Log) Usage(ctx context.Context) (Usage, error) {
+	info, err := l.info(ctx, streamFacts)
+	if err != nil {
+		return Usage{}, err
+	}
+	st := info.State
+	return Usage{Facts: st.Msgs, First: st.FirstSeq, Last: st.LastSeq, Bytes: st.Bytes, MaxBytes: info.Config.MaxBytes}, nil
+}
+
+// Trim removes the facts below sequence. Only policy-store calls it, and only below a verified snapshot.
+func (l *Log) Trim(ctx context.Context, sequence uint64) error {
+	return l.purge(ctx, streamFacts, jetstream.WithPurgeSequence(sequence))
+}
+
+func (l *Log) purge(ctx context.Context, stream string, opts ...jetstream.StreamPurgeOpt) error {
+	s, err := l.js.Stream(ctx, stream)
+	if err == nil {
+		err = s.Purge(ctx, opts...)
+	}
+	if err != nil {
+		return fmt.Errorf("purge stream %s: %w", stream, err)
+	}
+	return nil
+}
+
+// Watch returns ErrIncarnation once the log is another one, or ctx's error when that ends. A producer that has nothing to
+// publish learns by it that it must write everything again.
+func (l *Log) Watch(ctx context.Context) error {
+	for pause(ctx, watchInterval) {
+		if _, err := l.verify(ctx); errors.Is(err, ErrIncarnation) {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// watchInterval bounds how long a new incarnation goes unnoticed by those who read or write nothing.
+const watchInterval = 2 * time.Second

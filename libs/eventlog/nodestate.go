@@ -1,0 +1,281 @@
+package eventlog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+// NodePolicy is everything that one node needs to know of the policy, consistent as of one window. It is immutable.
+type NodePolicy struct {
+	// Plan of the node; where the log has none for it, one without pods and of window 0.
+	Plan *ringfencev1.NodePlan
+	// Policies and Sets are those that the plan refers to, directly and indirectly, by id.
+	Policies           map[string]*ringfencev1.WorkloadPolicy
+	Sets               map[string]*ringfencev1.AddressSet
+	Namespaces         *ringfencev1.Namespaces
+	Version            *ringfencev1.Version
+	Window             uint64
+	ProvisionedVersion int64
+}
+
+// errJoinAnew says that what is held does not fit what came, so that only a new join helps.
+var errJoinAnew = errors.New("join anew")
+
+// held is an object together with the last window that is in it.
+type held[T any] struct {
+	value  T
+	window uint64
+}
+
+// nodeState is what a follower holds between messages. It is pure: it is told what came and says what it lacks.
+// Objects are never changed in place, for they are shared with the states that were delivered.
+type nodeState struct {
+	node        string
+	version     *ringfencev1.Version
+	window      uint64
+	provisioned int64
+
+	plan       *ringfencev1.NodePlan // of window 0 until the log's is known
+	pending    *ringfencev1.NodePlan // of a window that has not come yet
+	policies   map[string]held[*ringfencev1.WorkloadPolicy]
+	sets       map[string]held[*ringfencev1.AddressSet]
+	namespaces held[*ringfencev1.Namespaces]
+	// recent is the window that was applied last: what it brought whole need not be fetched.
+	recent *ringfencev1.Window
+}
+
+func newNodeState(node string, head *ringfencev1.PolicyHead) *nodeState {
+	return &nodeState{
+		node: node, version: head.GetVersion(), window: head.GetWindow(), provisioned: head.GetProvisionedVersion(),
+		plan: &ringfencev1.NodePlan{
+			Node: node, Version: head.GetVersion(), ProvisionedVersion: head.GetProvisionedVersion(),
+		},
+		policies: map[string]held[*ringfencev1.WorkloadPolicy]{},
+		sets:     map[string]held[*ringfencev1.AddressSet]{},
+	}
+}
+
+// heartbeat takes in that the policy of a window still holds at a version, and says whether that is news.
+func (s *nodeState) heartbeat(w *ringfencev1.Window) (bool, error) {
+	switch {
+	case w.GetNumber() != s.window:
+		return false, fmt.Errorf("%w: the newest window is %d, held is %d", errJoinAnew, w.GetNumber(), s.window)
+	case w.GetVersion().GetIncarnation() != s.version.GetIncarnation():
+		return false, fmt.Errorf("%w: incarnation %s", errJoinAnew, w.GetVersion().GetIncarnation())
+	case w.GetVersion().GetSequence() <= s.version.GetSequence():
+		return false, nil
+	}
+	s.version = w.GetVersion()
+	return true, nil
+}
+
+// applyWindow applies a whole window, and says whether it was new.
+func (s *nodeState) applyWindow(w *ringfencev1.Window) (bool, error) {
+	switch {
+	case w.GetVersion().GetIncarnation() != s.version.GetIncarnation():
+		return false, fmt.Errorf("%w: incarnation %s", errJoinAnew, w.GetVersion().GetIncarnation())
+	case w.GetNumber() == s.window && w.GetVersion().GetSequence() <= s.version.GetSequence():
+		return false, nil // the window of the head that was joined at
+	case w.GetNumber() != s.window+1:
+		return false, fmt.Errorf("%w: window %d after %d", errJoinAnew, w.GetNumber(), s.window)
+	}
+	s.applySets(w)
+	for _, p := range w.GetPolicies() {
+		if h, ok := s.policies[p.GetId()]; ok && h.window < w.GetNumber() {
+			s.policies[p.GetId()] = held[*ringfencev1.WorkloadPolicy]{p, w.GetNumber()}
+		}
+	}
+	for _, id := range w.GetRemovedPolicies() {
+		if h, ok := s.policies[id]; ok && h.window < w.GetNumber() {
+			delete(s.policies, id)
+		}
+	}
+	if ns := w.GetNamespaces(); ns != nil && s.namespaces.window < w.GetNumber() {
+		s.namespaces = held[*ringfencev1.Namespaces]{ns, w.GetNumber()}
+	}
+	s.window, s.version, s.provisioned, s.recent = w.GetNumber(), w.GetVersion(), w.GetProvisionedVersion(), w
+	s.promote()
+	return true, nil
+}
+
+func (s *nodeState) applySets(w *ringfencev1.Window) {
+	fresh := map[string]bool{} // a set can be changed by several deltas of one window
+	for _, d := range w.GetSets() {
+		h, ok := s.sets[d.GetId()]
+		if !ok || (h.window >= w.GetNumber() && !fresh[d.GetId()]) {
+			continue
+		}
+		if d.GetDeleted() {
+			delete(s.sets, d.GetId())
+			continue
+		}
+		fresh[d.GetId()] = true
+		s.sets[d.GetId()] = held[*ringfencev1.AddressSet]{changeSet(h.value, d), w.GetNumber()}
+	}
+}
+
+// changeSet gives the set after a delta.
+func changeSet(set *ringfencev1.AddressSet, d *ringfencev1.AddressSetDelta) *ringfencev1.AddressSet {
+	if d.GetReplace() != nil {
+		set = d.GetReplace()
+	}
+	if len(d.GetAdded()) == 0 && len(d.GetRemoved()) == 0 {
+		return set
+	}
+	addresses := make([][]byte, 0, len(set.GetAddresses())+len(d.GetAdded()))
+	removed := slices.SortedFunc(slices.Values(d.GetRemoved()), bytes.Compare)
+	for _, a := range set.GetAddresses() {
+		if _, gone := slices.BinarySearchFunc(removed, a, bytes.Compare); !gone {
+			addresses = append(addresses, a)
+		}
+	}
+	addresses = append(addresses, d.GetAdded()...)
+	slices.SortFunc(addresses, bytes.Compare)
+	return &ringfencev1.AddressSet{
+		Id: set.GetId(), Description: set.GetDescription(), Prefixes: set.GetPrefixes(),
+		Addresses: slices.CompactFunc(addresses, bytes.Equal),
+	}
+}
+
+// applyPlan takes a plan in, and says whether it is in force; a plan that needs a later window waits for it.
+func (s *nodeState) applyPlan(plan *ringfencev1.NodePlan) (bool, error) {
+	switch {
+	case plan.GetVersion().GetIncarnation() != s.version.GetIncarnation():
+		return false, fmt.Errorf("%w: plan of incarnation %s", errJoinAnew, plan.GetVersion().GetIncarnation())
+	case plan.GetWindow() < s.plan.GetWindow():
+		return false, nil
+	}
+	if s.pending == nil || s.pending.GetWindow() <= plan.GetWindow() {
+		s.pending = plan
+	}
+	return s.promote(), nil
+}
+
+func (s *nodeState) promote() bool {
+	if s.pending == nil || s.pending.GetWindow() > s.window {
+		return false
+	}
+	s.plan, s.pending = s.pending, nil
+	return true
+}
+
+// missing gives the ids of what the plan refers to and is not held, sorted: policies first, for only they tell which
+// sets are needed. What the latest window brought whole is taken from there.
+func (s *nodeState) missing() (policies, sets []string) {
+	s.takeRecent()
+	wantPolicies, wantSets := s.wanted()
+	return lacking(wantPolicies, s.policies), lacking(wantSets, s.sets)
+}
+
+func lacking[T any](want map[string]bool, have map[string]held[T]) []string {
+	var out []string
+	for id := range want {
+		if _, ok := have[id]; !ok {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// wanted gives the ids that the plan refers to, as far as the policies are held.
+func (s *nodeState) wanted() (policies, sets map[string]bool) {
+	policies, sets = map[string]bool{}, map[string]bool{}
+	for _, pod := range s.plan.GetPods() {
+		policies[pod.GetPolicy()] = true
+	}
+	for id := range policies {
+		p := s.policies[id].value
+		for _, rules := range [][]*ringfencev1.PolicyRule{p.GetInbound(), p.GetOutbound()} {
+			for _, rule := range rules {
+				for _, term := range rule.GetTerms() {
+					sets[term.GetAddressSet()] = true
+				}
+			}
+		}
+	}
+	return policies, sets
+}
+
+func (s *nodeState) takeRecent() {
+	if s.recent == nil {
+		return
+	}
+	policies, _ := s.wanted()
+	for _, p := range s.recent.GetPolicies() {
+		if _, ok := s.policies[p.GetId()]; !ok && policies[p.GetId()] {
+			s.policies[p.GetId()] = held[*ringfencev1.WorkloadPolicy]{p, s.recent.GetNumber()}
+		}
+	}
+	_, sets := s.wanted()
+	for i, d := range s.recent.GetSets() {
+		if _, ok := s.sets[d.GetId()]; ok || !sets[d.GetId()] || d.GetReplace() == nil {
+			continue
+		}
+		set := d.GetReplace()
+		for _, more := range s.recent.GetSets()[i:] {
+			if more.GetId() == d.GetId() {
+				set = changeSet(set, more)
+			}
+		}
+		s.sets[d.GetId()] = held[*ringfencev1.AddressSet]{set, s.recent.GetNumber()}
+	}
+}
+
+func (s *nodeState) addPolicy(id string, stored *ringfencev1.StoredWorkloadPolicy) error {
+	if stored.GetPolicy().GetId() != id {
+		return fmt.Errorf("workload policy %s: holds %q", id, stored.GetPolicy().GetId())
+	}
+	s.policies[id] = held[*ringfencev1.WorkloadPolicy]{stored.GetPolicy(), stored.GetWindow()}
+	return nil
+}
+
+func (s *nodeState) addSet(id string, window uint64, set *ringfencev1.AddressSet) error {
+	if set.GetId() != id {
+		return fmt.Errorf("address set %s: holds %q", id, set.GetId())
+	}
+	if err := validAddresses(set.GetAddresses()); err != nil {
+		return fmt.Errorf("address set %s: %w", id, err)
+	}
+	s.sets[id] = held[*ringfencev1.AddressSet]{set, window}
+	return nil
+}
+
+// settled says whether all that is held is of one window: an object that was fetched can be ahead of it. It drops what
+// the plan does not refer to. Call it when nothing is missing.
+func (s *nodeState) settled() bool {
+	if s.plan.GetWindow() == 0 && s.pending != nil {
+		return false // there is a plan, only not for this window any more
+	}
+	policies, sets := s.wanted()
+	maps.DeleteFunc(s.policies, func(id string, _ held[*ringfencev1.WorkloadPolicy]) bool { return !policies[id] })
+	maps.DeleteFunc(s.sets, func(id string, _ held[*ringfencev1.AddressSet]) bool { return !sets[id] })
+	newest := s.namespaces.window
+	for _, h := range s.policies {
+		newest = max(newest, h.window)
+	}
+	for _, h := range s.sets {
+		newest = max(newest, h.window)
+	}
+	return newest <= s.window
+}
+
+func (s *nodeState) snapshot() NodePolicy {
+	p := NodePolicy{
+		Plan: s.plan, Namespaces: s.namespaces.value, Version: s.version, Window: s.window, ProvisionedVersion: s.provisioned,
+		Policies: make(map[string]*ringfencev1.WorkloadPolicy, len(s.policies)),
+		Sets:     make(map[string]*ringfencev1.AddressSet, len(s.sets)),
+	}
+	for id, h := range s.policies {
+		p.Policies[id] = h.value
+	}
+	for id, h := range s.sets {
+		p.Sets[id] = h.value
+	}
+	return p
+}

@@ -1,0 +1,59 @@
+package eventlog
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of the streams.
+const (
+	streamFacts  = "FACTS"
+	streamSnap   = "SNAP"
+	streamPolicy = "POLICY"
+	streamPlan   = "PLAN"
+	streamFlows  = "FLOWS"
+	streamStatus = "STATUS"
+)
+
+// incarnationKey is where the metadata of FACTS keeps the incarnation.
+const incarnationKey = "ringfence.incarnation"
+
+// dedupeWindow is how long the log remembers idempotence ids; a producer that was away for longer compares with Latest.
+const dedupeWindow = 2 * time.Minute
+
+// Sizes says how much storage the log may use.
+type Sizes struct {
+	// Bytes of the whole storage. Streams get fixed shares of it; a tenth stays in reserve.
+	Bytes int64
+}
+
+func (s Sizes) percent(p int64) int64 { return s.Bytes / 100 * p }
+
+// streams gives every stream's settings. FACTS refuses what is new when it is full, for what was acknowledged must not
+// go but below a verified snapshot, which policy-store sees to; all others hold what can be derived or done without.
+func (s Sizes) streams() []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{
+		{
+			Name: streamFacts, Subjects: []string{factsAll}, MaxBytes: s.percent(40),
+			Description: "facts: the source of truth", Discard: jetstream.DiscardNew, Duplicates: dedupeWindow,
+			AllowDirect: true, AllowAtomicPublish: true, DenyDelete: true,
+		},
+		{
+			Name: streamSnap, Subjects: []string{snapPrefix + ">"}, MaxBytes: s.percent(15),
+			Description: "snapshots of the last fact of every subject", AllowDirect: true,
+		},
+		derived(streamPolicy, []string{setPrefix + ">", workloadPrefix + ">", namespacesSubject, headSubject}, s.percent(8), 1),
+		derived(streamPlan, []string{planPrefix + "*"}, s.percent(2), 1),
+		derived(streamFlows, []string{flowsPrefix + "*"}, s.percent(20), 0),
+		derived(streamStatus, []string{statusPrefix + "*"}, s.percent(5), 1),
+	}
+}
+
+// derived is a stream whose loss costs a computation, so that its writes need not wait for the disk.
+func derived(name string, subjects []string, bytes, perSubject int64) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: name, Subjects: subjects, MaxBytes: bytes, MaxMsgsPerSubject: perSubject,
+		AllowDirect: true, PersistMode: jetstream.AsyncPersistMode,
+	}
+}
