@@ -1,0 +1,69 @@
+{{/* Labels of every object; call with (dict "root" $ "component" NAME), component may be empty. */}}
+{{- define "ringfence.labels" -}}
+{{ include "ringfence.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{/* Labels by which a component's pods are selected; they never change between versions. */}}
+{{- define "ringfence.selector" -}}
+app.kubernetes.io/name: ringfence
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Image of a component. */}}
+{{- define "ringfence.image" -}}
+image: {{ printf "%s/%s:%s" .root.Values.image.registry .component .root.Values.image.tag | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- end }}
+
+{{/* Pod security of the three Deployments: what the restricted standard asks for. */}}
+{{- define "ringfence.podSecurity" -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "ringfence.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Health probes on the port named http. */}}
+{{- define "ringfence.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 1
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 10
+  timeoutSeconds: 5
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 2
+{{- end }}
+
+{{/* Environment that every service has. */}}
+{{- define "ringfence.env" -}}
+- name: RINGFENCE_LOG_LEVEL
+  value: {{ .root.Values.logLevel | quote }}
+{{- end }}
+
+{{/* Names of the node's runtime, by containerRuntime: the folder of the CRI socket and the socket in it. */}}
+{{- define "ringfence.runtimeFolder" -}}
+{{- get (dict "containerd" "/run/containerd" "crio" "/run/crio" "k3s_containerd" "/run/k3s/containerd") .Values.containerRuntime }}
+{{- end }}
+{{- define "ringfence.runtimeSocket" -}}
+{{ include "ringfence.runtimeFolder" . }}/{{ eq .Values.containerRuntime "crio" | ternary "crio.sock" "containerd.sock" }}
+{{- end }}

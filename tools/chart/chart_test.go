@@ -1,0 +1,276 @@
+package chart_test
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
+
+	"github.com/ringfence/ringfence/tools/chart"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const root = "../.."
+
+// required are the values without which the ringfence chart refuses to be rendered.
+var required = []string{
+	"--set", "pce_url=pce.pce-system.svc:8443",
+	"--set", "cluster_id=8c3b8b4e-2f0e-4a55-9b3f-0a6f2f4f6c11",
+	"--set-string", "cluster_token=1_0123456789abcdef",
+}
+
+var helm = chart.Helm{Root: root}
+
+func template(t *testing.T, name, namespace string, args ...string) string {
+	t.Helper()
+	out, err := helm.Template(t.Context(), name, namespace, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestGolden(t *testing.T) {
+	for _, c := range []struct {
+		golden, chart, namespace string
+		args                     []string
+	}{
+		{"ringfence-default", "ringfence", "illumio-system", required},
+		{"ringfence-illumio-values", "ringfence", "illumio-system", []string{"-f", "testdata/illumio-values.yaml"}},
+		{"pce-default", "pce", "pce-system", nil},
+		{"pce-complete", "pce", "pce-system", []string{"-f", "testdata/pce-values.yaml"}},
+	} {
+		t.Run(c.golden, func(t *testing.T) {
+			got := template(t, c.chart, c.namespace, absolute(t, c.args)...)
+			path := filepath.Join("testdata", c.golden+".golden.yaml")
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+				t.Errorf("%s (-want +got), `go test ./chart -update` writes it anew:\n%s", path, diff)
+			}
+			if again := template(t, c.chart, c.namespace, absolute(t, c.args)...); again != got {
+				t.Error("a second rendering differs from the first: under Argo CD it would be applied for ever")
+			}
+			decode(t, strings.NewReader(got))
+		})
+	}
+}
+
+// absolute makes the paths after -f absolute, because helm may run in another folder.
+func absolute(t *testing.T, args []string) []string {
+	t.Helper()
+	var out []string
+	for i, arg := range args {
+		if i > 0 && args[i-1] == "-f" {
+			path, err := filepath.Abs(arg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			arg = path
+		}
+		out = append(out, arg)
+	}
+	return out
+}
+
+func TestLint(t *testing.T) {
+	for _, name := range []string{"ringfence", "pce"} {
+		if out, err := helm.Lint(t.Context(), name); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, c := range []struct {
+		chart string
+		args  []string
+		says  string
+	}{
+		{"ringfence", nil, "cluster_token is required"},
+		{"ringfence", []string{"--set", "cluster_token=1_a"}, "pce_url is required"},
+		{"ringfence", []string{"--set", "cluster_token=1_a,pce_url=pce:8443"}, "cluster_id is required"},
+		{"ringfence", []string{"--set", "pce_url=12"}, "/pce_url"},
+		{"ringfence", []string{"--set", "pce_url=a b"}, "/pce_url"},
+		{"ringfence", []string{"--set", "ignore_cert=maybe"}, "/ignore_cert"},
+		{"ringfence", []string{"--set", "pceRootCA=/etc/ca.pem"}, "/pceRootCA"},
+		{"ringfence", []string{"--set", "containerRuntime=docker"}, "/containerRuntime"},
+		{"ringfence", []string{"--set", "containerManager=nomad"}, "/containerManager"},
+		{"ringfence", []string{"--set", "clusterMode=new"}, "/clusterMode"},
+		{"ringfence", []string{"--set", "hostBasePath=opt"}, "/hostBasePath"},
+		{"ringfence", []string{"--set", "storage.sizeGi=0"}, "/storage/sizeGi"},
+		{"ringfence", []string{"--set-string", "storage.sizeGi=1Gi"}, "/storage/sizeGi"},
+		{"ringfence", []string{"--set", "image.tag=null,image.pullPolicy=Sometimes"}, "/image/pullPolicy"},
+		{"ringfence", []string{"--set", "logLevel=loud"}, "/logLevel"},
+		{"ringfence", []string{"--set-string", "enforcer.programming=false"}, "/enforcer/programming"},
+		{"ringfence", []string{"--set", "enforcer.flowInterval=10"}, "/enforcer/flowInterval"},
+		{"ringfence", []string{"--set", "enforcer.programing=false"}, "programing"},
+		{"pce", []string{"--set", "apiKey=k"}, "/apiSecret"},
+		{"pce", []string{"--set", "apiSecret=s"}, "/apiSecret"},
+		{"pce", []string{"--set", "tls.crt=c"}, "tls.key is required"},
+		{"pce", []string{"--set", "persistence.size=big"}, "/persistence/size"},
+		{"pce", []string{"--set", "persistance.enabled=true"}, "persistance"},
+	} {
+		args := c.args
+		if strings.HasPrefix(c.says, "/") && c.chart == "ringfence" {
+			args = append(append([]string{}, required...), args...)
+		}
+		_, err := helm.Template(t.Context(), c.chart, "test", args...)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s %v: %v, want a refusal that says %q", c.chart, c.args, err, c.says)
+		}
+	}
+}
+
+func TestValuesReachTheServices(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		has  []string
+	}{
+		{[]string{"--set", "containerRuntime=crio"}, []string{"/run/crio/crio.sock", "path: /run/crio,"}},
+		{[]string{"--set", "containerRuntime=k3s_containerd"}, []string{"/run/k3s/containerd/containerd.sock", "path: /run/k3s/containerd,"}},
+		{[]string{"--set", "enforcer.programming=false"}, []string{"RINGFENCE_PROGRAMMING\n              value: \"false\""}},
+		{[]string{"--set", "enforcer.flowInterval=2s"}, []string{"RINGFENCE_FLOW_INTERVAL\n              value: \"2s\""}},
+		{[]string{"--set", "storage.sizeGi=4"}, []string{"RINGFENCE_STORAGE_GI\n              value: \"4\"", "sizeLimit: 5120Mi"}},
+		{[]string{"--set", "clusterMode=legacy"}, []string{"RINGFENCE_CLUSTER_MODE\n              value: \"legacy\""}},
+		{[]string{"--set", "containerManager=openshift"}, []string{"RINGFENCE_CONTAINER_MANAGER\n              value: \"openshift\""}},
+		{[]string{"--set", "hostBasePath=/var/lib"}, []string{"path: /var/lib/ringfence,"}},
+		{[]string{"--set", "image.registry=registry.example.com/rf,image.tag=v1"}, []string{`"registry.example.com/rf/enforcer:v1"`}},
+	} {
+		out := template(t, "ringfence", "illumio-system", append(append([]string{}, required...), c.args...)...)
+		for _, text := range c.has {
+			if !strings.Contains(out, text) {
+				t.Errorf("%v: %q is not in what is rendered", c.args, text)
+			}
+		}
+	}
+}
+
+// TestLeastPrivilege holds who may do what: only the watcher has a token, and it only reads; only the enforcer is
+// privileged.
+func TestLeastPrivilege(t *testing.T) {
+	pods := 0
+	for _, object := range decode(t, strings.NewReader(template(t, "ringfence", "illumio-system", required...))) {
+		switch o := object.(type) {
+		case *appsv1.Deployment:
+			pods++
+			checkRestricted(t, o.Name, o.Spec.Template.Spec)
+			if token := *o.Spec.Template.Spec.AutomountServiceAccountToken; token != (o.Name == "watcher") {
+				t.Errorf("deployment %s: token mounted: %v", o.Name, token)
+			}
+		case *appsv1.DaemonSet:
+			pods++
+			if *o.Spec.Template.Spec.AutomountServiceAccountToken || !*o.Spec.Template.Spec.EnableServiceLinks {
+				t.Errorf("daemonset %s: it needs service links and no token", o.Name)
+			}
+		case *corev1.ServiceAccount:
+			if *o.AutomountServiceAccountToken != (o.Name == "watcher") {
+				t.Errorf("service account %s: automount %v", o.Name, *o.AutomountServiceAccountToken)
+			}
+		case *rbacv1.ClusterRole:
+			for _, rule := range o.Rules {
+				if diff := cmp.Diff([]string{"get", "list", "watch"}, rule.Verbs); diff != "" {
+					t.Errorf("cluster role %s, %v: %s", o.Name, rule.Resources, diff)
+				}
+			}
+		}
+	}
+	if pods != 4 {
+		t.Errorf("%d workloads, want 4", pods)
+	}
+}
+
+func checkRestricted(t *testing.T, name string, pod corev1.PodSpec) {
+	t.Helper()
+	if !*pod.SecurityContext.RunAsNonRoot || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("%s: the pod may run as root or without seccomp", name)
+	}
+	for _, c := range pod.Containers {
+		s := c.SecurityContext
+		if *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || len(s.Capabilities.Drop) != 1 || s.Capabilities.Drop[0] != "ALL" {
+			t.Errorf("%s: container %s is not restricted", name, c.Name)
+		}
+	}
+}
+
+// TestShop holds what the demo relies on: whose annotation says which role, and that the pods meet the restricted
+// standard.
+func TestShop(t *testing.T) {
+	file, err := os.Open(filepath.Join(root, "deploy", "shop", "shop.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	roles := map[string]int32{}
+	for _, object := range decode(t, file) {
+		switch o := object.(type) {
+		case *appsv1.Deployment:
+			checkRestricted(t, o.Name, o.Spec.Template.Spec)
+			roles[o.Namespace+"/"+o.Annotations["com.illumio.role"]] = *o.Spec.Replicas
+			if o.Spec.Template.Spec.Containers[0].ReadinessProbe == nil {
+				t.Errorf("deployment %s has no readiness probe", o.Name)
+			}
+		case *corev1.Pod:
+			checkRestricted(t, o.Name, o.Spec)
+			roles[o.Namespace+"/"+o.Annotations["com.illumio.role"]] = 1
+		}
+	}
+	want := map[string]int32{"shop/web": 2, "shop/api": 2, "shop/database": 1, "payments/ledger": 1, "intruder/intruder": 1}
+	if diff := cmp.Diff(want, roles); diff != "" {
+		t.Errorf("pods by role (-want +got):\n%s", diff)
+	}
+}
+
+// decode reads the objects of a YAML stream and refuses fields that their types do not have.
+func decode(t *testing.T, manifests io.Reader) []runtime.Object {
+	t.Helper()
+	decoder := utilyaml.NewYAMLToJSONDecoder(manifests)
+	var objects []runtime.Object
+	for {
+		var raw runtime.RawExtension
+		if err := decoder.Decode(&raw); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if len(raw.Raw) == 0 || string(raw.Raw) == "null" {
+			continue
+		}
+		object, kind, err := scheme.Codecs.UniversalDeserializer().Decode(raw.Raw, nil, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", raw.Raw, err)
+		}
+		typed, err := scheme.Scheme.New(*kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.UnmarshalStrict(raw.Raw, typed); err != nil {
+			t.Errorf("%s: %v\n%s", kind.Kind, err, raw.Raw)
+		}
+		objects = append(objects, object)
+	}
+	if len(objects) == 0 {
+		t.Fatal("no objects")
+	}
+	return objects
+}
