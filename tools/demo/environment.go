@@ -33,7 +33,10 @@ const (
 )
 
 // Selector of the pods of one of Ringfence's services.
-func Selector(service string) string { return "app.kubernetes.io/name=" + service }
+func Selector(service string) string { return "app.kubernetes.io/component=" + service }
+
+// consoleSelector is of the pods of the standalone PCE.
+const consoleSelector = "app.kubernetes.io/name=pce"
 
 // Options of a demo.
 type Options struct {
@@ -57,10 +60,11 @@ type Demo struct {
 	options Options
 	console *console
 	nodes   []string
-	ipv6    bool
-	started time.Time
-	cancel  context.CancelFunc
-	nc      *nats.Conn
+	// consolePersists tells that the console keeps its objects when its pod goes.
+	consolePersists bool
+	started         time.Time
+	cancel          context.CancelFunc
+	nc              *nats.Conn
 }
 
 // say prints a step with the time since the start.
@@ -188,13 +192,17 @@ func (d *Demo) removeLeftovers(ctx context.Context) error {
 			return fmt.Errorf("namespace %s: %w", list.Items[i].Name, err)
 		}
 	}
-	return d.wait(ctx, 2*time.Minute, "the earlier demo's namespaces to go", func(ctx context.Context) (string, bool) {
+	err = d.wait(ctx, 2*time.Minute, "the earlier demo's namespaces to go", func(ctx context.Context) (string, bool) {
 		list, err := d.Cluster.Client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: demoLabel})
 		if err != nil {
 			return err.Error(), false
 		}
 		return fmt.Sprintf("%d are left", len(list.Items)), len(list.Items) == 0
 	})
+	if err != nil {
+		return err
+	}
+	return d.removeVolume(ctx)
 }
 
 const demoLabel = "ringfence.dev/demo=true"
@@ -260,14 +268,17 @@ func (d *Demo) installConsole(ctx context.Context) error {
 	}
 	user, password := "api_"+hex.EncodeToString(secret[:8]), hex.EncodeToString(secret[8:])
 	values := append(d.imageValues(), "--set", "apiKey="+user, "--set", "apiSecret="+password)
-	if d.onLab() { // no storage classes there: a folder of the first node keeps the console's objects
-		values = append(values, "--set", "persistence.hostPath=/opt/ringfence-demo/pce", "--set", "nodeSelector.kubernetes\\.io/hostname="+d.nodes[0])
+	if err := d.provideVolume(ctx); err != nil {
+		return err
+	}
+	if d.consolePersists {
+		values = append(values, "--set", "persistence.enabled=true")
 	}
 	chart := filepath.Join(d.options.Root, "deploy", "helm", "pce")
 	if err := d.helm(ctx, append([]string{"install", "pce", chart, "--namespace", pceNamespace, "--wait", "--timeout", "3m"}, values...)...); err != nil {
 		return err
 	}
-	address, err := d.Cluster.Forward(ctx, pceNamespace, Selector("pce"), 8443)
+	address, err := d.Cluster.Forward(ctx, pceNamespace, consoleSelector, 8443)
 	if err != nil {
 		return err
 	}
@@ -281,6 +292,55 @@ func (d *Demo) installConsole(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// provideVolume sees to it that the console's objects outlive its pod. The lab has no storage classes, so a folder of its
+// first node becomes a volume there.
+func (d *Demo) provideVolume(ctx context.Context) error {
+	if d.onLab() {
+		if err := d.lab(ctx, "exec", d.nodes[0], "install", "-d", "-m", "0777", consoleFolder); err != nil {
+			return err
+		}
+		d.consolePersists = true
+		return d.Cluster.Apply(ctx, strings.NewReader(fmt.Sprintf(consoleVolume, pceNamespace, consoleFolder, d.nodes[0])))
+	}
+	classes, err := d.Cluster.Client.StorageV1().StorageClasses().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("storage classes: %w", err)
+	}
+	for i := range classes.Items {
+		if classes.Items[i].Annotations["storageclass.kubernetes.io/is-default-class"] == "true" {
+			d.consolePersists = true
+		}
+	}
+	return nil
+}
+
+const (
+	consoleFolder = "/opt/ringfence-demo-pce"
+	consoleVolume = `
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: ringfence-demo-pce}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  persistentVolumeReclaimPolicy: Retain
+  claimRef: {namespace: %s, name: pce}
+  local: {path: %s}
+  nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [%s]}]}]}}
+`
+)
+
+func (d *Demo) removeVolume(ctx context.Context) error {
+	if !d.onLab() {
+		return nil
+	}
+	err := d.Cluster.Client.CoreV1().PersistentVolumes().Delete(ctx, "ringfence-demo-pce", metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("the console's volume: %w", err)
+	}
+	return d.lab(ctx, "exec", d.nodes[0], "rm", "-rf", consoleFolder)
 }
 
 func (d *Demo) installRingfence(ctx context.Context) error {
@@ -308,7 +368,7 @@ func (d *Demo) installRingfence(ctx context.Context) error {
 
 // consoleCA writes the certificate of the console's own authority into a file, for the bridge to trust.
 func (d *Demo) consoleCA(ctx context.Context) (string, error) {
-	pods, err := d.Cluster.Pods(ctx, pceNamespace, Selector("pce"))
+	pods, err := d.Cluster.Pods(ctx, pceNamespace, consoleSelector)
 	if err != nil || len(pods) == 0 {
 		return "", fmt.Errorf("the console's pod: %d found, %w", len(pods), err)
 	}
@@ -353,11 +413,9 @@ func (d *Demo) installShop(ctx context.Context) error {
 		if w.Name == "web" || w.Name == "api" {
 			replicas = 2
 		}
-		pods, err := d.Cluster.WaitPods(ctx, w.Namespace, w.Selector(), replicas)
-		if err != nil {
+		if _, err := d.Cluster.WaitPods(ctx, w.Namespace, w.Selector(), replicas); err != nil {
 			return err
 		}
-		d.ipv6 = d.ipv6 || len(pods[0].Status.PodIPs) > 1
 	}
 	return nil
 }

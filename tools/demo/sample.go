@@ -35,7 +35,7 @@ var allowed = map[connection]bool{
 }
 
 // Selector of the pods of a workload.
-func (w Workload) Selector() string { return "app.kubernetes.io/name=" + w.Name }
+func (w Workload) Selector() string { return "app=" + w.Name }
 
 // Key names a workload the way explain and the reachability checker do.
 func (w Workload) Key() string { return w.Namespace + "/" + w.Name }

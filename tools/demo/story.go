@@ -319,17 +319,22 @@ func (d *Demo) StopConsole(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return d.Cluster.WaitGone(ctx, pceNamespace, Selector("pce"))
+	return d.Cluster.WaitGone(ctx, pceNamespace, consoleSelector)
 }
 
-// StartConsole starts it again.
+// StartConsole starts it again. Where nothing keeps its objects it stays stopped: an empty console would know neither the
+// cluster nor its policy.
 func (d *Demo) StartConsole(ctx context.Context) error {
+	if !d.consolePersists {
+		d.say("the console stays stopped: the cluster has no default storage class that could have kept its objects")
+		return nil
+	}
 	if err := d.Cluster.Scale(ctx, pceNamespace, "pce", 1); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	_, err := d.Cluster.WaitPods(ctx, pceNamespace, Selector("pce"), 1)
+	_, err := d.Cluster.WaitPods(ctx, pceNamespace, consoleSelector, 1)
 	return err
 }
 
