@@ -432,6 +432,27 @@ func (d *Demo) openLog(ctx context.Context) error {
 	return err
 }
 
+// Reopen opens the log again, as after the loss of its disk, and waits until a policy is published.
+func (d *Demo) Reopen(ctx context.Context) error {
+	var err error
+	if d.Log, err = eventlog.Open(ctx, d.nc); err != nil {
+		return err
+	}
+	return d.waitUntilPlanned(ctx)
+}
+
+// NodeCount is how many nodes the cluster has.
+func (d *Demo) NodeCount() int { return len(d.nodes) }
+
+// KillProcess kills the one process of a container by its program, on the lab: what is left of the pod, its volumes
+// with it, stays.
+func (d *Demo) KillProcess(ctx context.Context, program string) error {
+	if !d.onLab() {
+		return errors.New("killing a container's process needs the lab")
+	}
+	return d.lab(ctx, "exec", d.nodes[0], "pkill", "-KILL", "-f", "-x", program+".*")
+}
+
 // wait asks look until it is content; what it says last becomes part of the error.
 func (d *Demo) wait(ctx context.Context, limit time.Duration, what string, look func(context.Context) (string, bool)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)

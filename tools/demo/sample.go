@@ -75,6 +75,9 @@ type Observation struct {
 // OK tells whether the observation is what was expected.
 func (o Observation) OK() bool { return o.Expected == o.Observed }
 
+// Key names a workload of the sample with its namespace.
+func Key(name string) string { return workload(name).Key() }
+
 func workload(name string) Workload {
 	for _, w := range sample {
 		if w.Name == name {

@@ -189,6 +189,11 @@ func (d *Demo) waitUntilEnforced(ctx context.Context, enough func(*ringfencev1.N
 	})
 }
 
+// WaitEnforced waits until every node enforces the policy of a sequence or a later one.
+func (d *Demo) WaitEnforced(ctx context.Context, sequence uint64) error {
+	return d.waitUntilEnforced(ctx, func(s *ringfencev1.NodeStatus) bool { return s.GetVersion().GetSequence() >= sequence })
+}
+
 func (d *Demo) lacks(s *ringfencev1.NodeStatus, enough func(*ringfencev1.NodeStatus) bool) string {
 	if s.GetVersion().GetIncarnation() != d.Log.Incarnation() || !enough(s) {
 		return fmt.Sprintf("is at sequence %d, PCE version %d", s.GetVersion().GetSequence(), s.GetProvisionedVersion())

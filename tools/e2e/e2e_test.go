@@ -1,0 +1,314 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ringfence/ringfence/tools/demo"
+)
+
+const root = "../.."
+
+func options(t *testing.T) demo.Options {
+	t.Helper()
+	abs, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return demo.Options{Root: abs, Kubeconfig: os.Getenv("KUBECONFIG"), Registry: os.Getenv("IMAGE_REGISTRY"), Out: os.Stdout}
+}
+
+// TestStory installs once, tells the demo's story, and then breaks things one after the other. The parts rest on each
+// other in this order, as in a cluster's life.
+func TestStory(t *testing.T) {
+	ctx := t.Context()
+	o := options(t)
+	d, err := demo.Open(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	result, err := d.Run(ctx)
+	result.WriteTable(os.Stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !result.OK {
+		t.Fatal("the demo's result is not ok")
+	}
+	if err := result.Write(filepath.Join(o.Root, "out", "demo.json")); err != nil {
+		t.Fatal(err)
+	}
+	file := demo.ExportFile(o.Root)
+	t.Run("an edited fact changes the digest", func(t *testing.T) { editedFact(t, d, file) })
+	t.Run("an independent checker agrees with the packets", func(t *testing.T) { checker(t, file, result.Matrix) })
+	for _, service := range []string{"watcher", "pce-bridge", "enforcer", "policy-store"} {
+		t.Run("restart of "+service, func(t *testing.T) { restart(t, d, service) })
+	}
+	t.Run("the log's disk is lost while the console is stopped", func(t *testing.T) { lostLog(t, d) })
+}
+
+// editedFact changes the address of one pod in the exported log and replays it.
+func editedFact(t *testing.T, d *demo.Demo, file string) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(data), "\n")
+	edited := slices.Clone(lines)
+	i := lastPodFact(t, edited, "facts.k8s.pod.shop.api-")
+	var line map[string]any
+	if err := json.Unmarshal([]byte(edited[i]), &line); err != nil {
+		t.Fatal(err)
+	}
+	pod := line["fact"].(map[string]any)["pod"].(map[string]any)
+	pod["addresses"] = []string{"203.0.113.99"}
+	changed, err := json.Marshal(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited[i] = string(changed)
+	forged := filepath.Join(t.TempDir(), "forged.jsonl")
+	if err := os.WriteFile(forged, []byte(strings.Join(edited, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const all = 1 << 40
+	honest, err := d.Replay(t.Context(), file, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := d.Replay(t.Context(), forged, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if honest == other {
+		t.Errorf("the digest is %s whether or not a pod has another address", honest)
+	}
+}
+
+// lastPodFact finds the newest fact of a pod that has an address and was not gone later.
+func lastPodFact(t *testing.T, lines []string, prefix string) int {
+	t.Helper()
+	seen := map[string]bool{}
+	for i := len(lines) - 1; i >= 0; i-- {
+		var line struct {
+			Subject string `json:"subject"`
+			Fact    struct {
+				Pod *struct {
+					Addresses []string `json:"addresses"`
+				} `json:"pod"`
+			} `json:"fact"`
+		}
+		if json.Unmarshal([]byte(lines[i]), &line) != nil || !strings.HasPrefix(line.Subject, prefix) || seen[line.Subject] {
+			continue
+		}
+		seen[line.Subject] = true
+		if line.Fact.Pod != nil && len(line.Fact.Pod.Addresses) > 0 {
+			return i
+		}
+	}
+	t.Fatalf("the exported log has no pod %s with an address", prefix)
+	return 0
+}
+
+// checker asks a program that shares no code with the engine for the reachability that the exported facts mean, and
+// compares it with what the packets did at the end of the story.
+func checker(t *testing.T, file string, matrix []demo.Observation) {
+	type pair struct {
+		From    string `json:"from"`
+		To      string `json:"to"`
+		Port    int    `json:"port"`
+		Allowed bool   `json:"allowed"`
+	}
+	var asked []pair
+	var observed []demo.Outcome
+	for _, o := range matrix {
+		if o.Phase == demo.PhaseStopped && o.Via != demo.ViaService {
+			asked = append(asked, pair{From: demo.Key(o.From), To: demo.Key(o.To), Port: o.Port})
+			observed = append(observed, o.Observed)
+		}
+	}
+	if len(asked) == 0 {
+		t.Fatal("no observations to compare")
+	}
+	question, err := json.Marshal(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), "go", "run", "./tools/reachability", file)
+	command.Dir, command.Stdin, command.Stderr = root, strings.NewReader(string(question)), os.Stderr
+	answer, err := command.Output()
+	if err != nil {
+		t.Fatalf("checker: %v", err)
+	}
+	var answered []pair
+	if err := json.Unmarshal(answer, &answered); err != nil || len(answered) != len(asked) {
+		t.Fatalf("checker answered %d of %d: %v", len(answered), len(asked), err)
+	}
+	for i, p := range answered {
+		want := demo.Blocked
+		if p.Allowed {
+			want = demo.Connects
+		}
+		if observed[i] != want {
+			t.Errorf("%s to %s port %d: the checker says %s, the packets %s", p.From, p.To, p.Port, want, observed[i])
+		}
+	}
+	t.Logf("%d verdicts agree", len(answered))
+}
+
+// restart kills a service and wants nothing lost and no verdict changed, while it is away and after.
+func restart(t *testing.T, d *demo.Demo, service string) {
+	ctx := t.Context()
+	incarnation, before := d.Log.Incarnation(), lastSequence(t, d)
+	kill(t, d, service)
+	probe(t, d, "while "+service+" restarts")
+	waitReady(t, d, service)
+	probe(t, d, "after the restart of "+service)
+	if after := lastSequence(t, d); after < before {
+		t.Errorf("the log ended at %d and now ends at %d", before, after)
+	}
+	head, err := d.Log.Head(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if head.GetVersion().GetIncarnation() != incarnation {
+		t.Errorf("the log is a new incarnation: its disk was lost with a mere restart")
+	}
+	if err := d.WaitEnforced(ctx, head.GetVersion().GetSequence()); err != nil {
+		t.Error(err)
+	}
+}
+
+// kill ends a service's process: the policy store's container, which keeps its volume, or the pods of the others.
+func kill(t *testing.T, d *demo.Demo, service string) {
+	t.Helper()
+	if service == "policy-store" {
+		if err := d.KillProcess(t.Context(), "/policy-store"); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	deletePods(t, d, service)
+}
+
+func deletePods(t *testing.T, d *demo.Demo, service string) {
+	t.Helper()
+	now := int64(0)
+	err := d.Cluster.Client.CoreV1().Pods(demo.Namespace).DeleteCollection(t.Context(),
+		metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: demo.Selector(service)})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func waitReady(t *testing.T, d *demo.Demo, service string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	count := 1
+	if service == "enforcer" {
+		count = d.NodeCount()
+	}
+	if _, err := d.Cluster.WaitPods(ctx, demo.Namespace, demo.Selector(service), count); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func lastSequence(t *testing.T, d *demo.Demo) uint64 {
+	t.Helper()
+	last, err := d.Log.LastSequence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
+}
+
+// probe tries every pair and wants what the sample's rules say.
+func probe(t *testing.T, d *demo.Demo, phase string) {
+	t.Helper()
+	observations, err := d.Probe(t.Context(), phase, demo.ByTheRules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range observations {
+		if !o.OK() {
+			t.Errorf("%s: %s to %s port %d via %s: expected %s, observed %s (%s)", phase, o.From, o.To, o.Port, o.Via, o.Expected, o.Observed, o.Detail)
+		}
+	}
+}
+
+// lostLog deletes the policy store with its volume while the console is away: for two minutes no verdict changes. With
+// the console back the new incarnation becomes complete.
+func lostLog(t *testing.T, d *demo.Demo) {
+	ctx := t.Context()
+	old := d.Log.Incarnation()
+	deletePods(t, d, "policy-store")
+	rounds := 0
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); rounds++ {
+		probe(t, d, fmt.Sprintf("%d rounds after the loss", rounds))
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d rounds of probes in two minutes, no verdict changed", rounds)
+	waitReady(t, d, "policy-store")
+	if err := d.StartConsole(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Reopen(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if d.Log.Incarnation() == old {
+		t.Fatal("the log has its old incarnation: its disk was not lost, and this test tested nothing")
+	}
+	head, err := d.Log.Head(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.WaitEnforced(ctx, head.GetVersion().GetSequence()); err != nil {
+		t.Error(err)
+	}
+	probe(t, d, "after the recovery")
+}
+
+// TestWithoutEnforcement runs the same story with the programming of tables switched off: every packet then gets
+// through, so the story must fail. It shows that the packets are real and the tables are what stops them.
+func TestWithoutEnforcement(t *testing.T) {
+	o := options(t)
+	o.Unenforced = true
+	d, err := demo.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	result, err := d.Run(t.Context())
+	if err == nil || result.OK {
+		t.Fatal("the demo succeeds although nothing is enforced")
+	}
+	t.Logf("the demo fails as it must: %.200s", err)
+	observed := 0
+	for _, observation := range result.Matrix {
+		if observation.Phase == demo.PhaseAfter {
+			observed++
+			if observation.Observed != demo.Connects {
+				t.Errorf("%s to %s port %d via %s is blocked without enforcement: %s", observation.From, observation.To, observation.Port, observation.Via, observation.Detail)
+			}
+		}
+	}
+	if observed == 0 {
+		t.Fatalf("the story ended before the probes of phase %s: %v", demo.PhaseAfter, err)
+	}
+}
