@@ -96,3 +96,35 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+var errNotConnected = errors.New("not connected to the log")
+
+// linked gives a context that ends with ctx, or once nc loses its server: what waits for an answer then would wait in
+// vain until its time is up. Call stop when done.
+func linked(ctx context.Context, nc *nats.Conn) (link context.Context, stop func()) {
+	link, cancel := context.WithCancelCause(ctx)
+	status := nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
+	if !nc.IsConnected() {
+		cancel(errNotConnected)
+	}
+	go func() {
+		if _, lost := <-status; lost {
+			cancel(errNotConnected)
+		}
+	}()
+	return link, func() {
+		nc.RemoveStatusListener(status)
+		cancel(nil)
+	}
+}
+
+// call runs one exchange with the server, cut short when the connection breaks.
+func call(ctx context.Context, nc *nats.Conn, exchange func(context.Context) error) error {
+	link, stop := linked(ctx, nc)
+	defer stop()
+	err := exchange(link)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(link), errNotConnected) {
+		return fmt.Errorf("%w: %w", errNotConnected, err)
+	}
+	return err
+}

@@ -217,16 +217,23 @@ func (l *Log) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
 	if !state.LastTime.After(t) {
 		return state.LastSeq, nil
 	}
-	after := jetstreamext.GetBatchStartTime(t.Add(time.Nanosecond))
-	messages, err := jetstreamext.GetBatch(ctx, l.js, streamFacts, 1, after)
+	sequence := state.LastSeq
+	err = call(ctx, l.nc, func(ctx context.Context) error {
+		after := jetstreamext.GetBatchStartTime(t.Add(time.Nanosecond))
+		messages, err := jetstreamext.GetBatch(ctx, l.js, streamFacts, 1, after)
+		if err != nil {
+			return err
+		}
+		for msg, err := range messages {
+			if err != nil {
+				return err
+			}
+			sequence = msg.Sequence - 1
+		}
+		return nil
+	})
 	if err != nil {
 		return 0, fmt.Errorf("facts after %s: %w", t.Format(time.RFC3339Nano), err)
 	}
-	for msg, err := range messages {
-		if err != nil {
-			return 0, fmt.Errorf("facts after %s: %w", t.Format(time.RFC3339Nano), err)
-		}
-		return msg.Sequence - 1, nil
-	}
-	return state.LastSeq, nil
+	return sequence, nil
 }

@@ -25,8 +25,6 @@ const (
 // errNotInSync says that there is no policy that may be taken: none yet, or not in this incarnation.
 var errNotInSync = errors.New("no policy in sync")
 
-var errNotConnected = errors.New("not connected to the log")
-
 // Follow keeps up with the policy of a node for as long as ctx lasts, and gives deliver each complete and consistent state:
 // one after joining, then one after every change, be it only of version, window or provisioned version. deliver is never
 // called concurrently; while it runs, states are coalesced into the newest. Its errors are logged, and change nothing.
@@ -49,7 +47,7 @@ func Follow(ctx context.Context, nc *nats.Conn, node string, deliver func(contex
 	f := &follower{nc: nc, js: js, node: node, outbox: outbox}
 	for patience := patience(); ctx.Err() == nil; pause(ctx, patience.NextBackOff()) {
 		f.joined = false
-		err := f.session(ctx)
+		err := call(ctx, nc, f.session)
 		if f.joined {
 			patience.Reset()
 		}
@@ -90,8 +88,8 @@ type follower struct {
 // session joins and follows until it must join anew or ctx ends.
 func (f *follower) session(ctx context.Context) error {
 	reconnects := f.nc.Stats().Reconnects
-	if !f.nc.IsConnected() {
-		return errNotConnected
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	messages := make(chan *nats.Msg, queue)
 	var subs []*nats.Subscription
@@ -108,22 +106,13 @@ func (f *follower) session(ctx context.Context) error {
 		}
 		subs = append(subs, sub)
 	}
-	if err := f.flush(ctx); err != nil {
-		return err
+	if err := flush(ctx, f.nc); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
 	}
 	if err := f.join(ctx, messages); err != nil {
 		return err
 	}
 	return f.follow(ctx, messages, func() error { return f.intact(reconnects, subs) })
-}
-
-func (f *follower) flush(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if err := f.nc.FlushWithContext(ctx); err != nil {
-		return fmt.Errorf("subscribe: %w", err)
-	}
-	return nil
 }
 
 // intact says whether every message since the subscriptions has come.

@@ -34,7 +34,7 @@ func Create(ctx context.Context, nc *nats.Conn, s Sizes) (*Log, error) {
 		return nil, err
 	}
 	for _, cfg := range s.streams() {
-		if err := l.createStream(ctx, cfg); err != nil {
+		if err := call(ctx, nc, func(ctx context.Context) error { return l.createStream(ctx, cfg) }); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -98,11 +98,23 @@ func (l *Log) learn(ctx context.Context) error {
 }
 
 func (l *Log) info(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
-	s, err := l.js.Stream(ctx, stream)
+	s, err := l.stream(ctx, stream)
 	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", stream, err)
+		return nil, err
 	}
 	return s.CachedInfo(), nil
+}
+
+// stream gives a handle on a stream with what the server says of it now.
+func (l *Log) stream(ctx context.Context, name string) (s jetstream.Stream, err error) {
+	err = call(ctx, l.nc, func(ctx context.Context) error {
+		s, err = l.js.Stream(ctx, name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	return s, nil
 }
 
 // Incarnation is the random name that the log was given when its disk was first used.
@@ -163,12 +175,12 @@ func (l *Log) Trim(ctx context.Context, sequence uint64) error {
 }
 
 func (l *Log) purge(ctx context.Context, stream string, opts ...jetstream.StreamPurgeOpt) error {
-	s, err := l.js.Stream(ctx, stream)
+	s, err := l.stream(ctx, stream)
 	if err == nil {
-		err = s.Purge(ctx, opts...)
+		err = call(ctx, l.nc, func(ctx context.Context) error { return s.Purge(ctx, opts...) })
 	}
 	if err != nil {
-		return fmt.Errorf("purge stream %s: %w", stream, err)
+		return fmt.Errorf("purge: %w", err)
 	}
 	return nil
 }

@@ -157,19 +157,28 @@ const inFlight = 256
 
 // storeAll stores messages and waits until all of them are acknowledged.
 func (l *Log) storeAll(ctx context.Context, messages []*nats.Msg) error {
-	for chunk := range slices.Chunk(messages, inFlight) {
-		acks := make([]jetstream.PubAckFuture, 0, len(chunk))
-		for _, msg := range chunk {
-			ack, err := l.js.PublishMsgAsync(msg)
-			if err != nil {
-				return refusal(msg.Subject, err)
+	return call(ctx, l.nc, func(ctx context.Context) error {
+		for chunk := range slices.Chunk(messages, inFlight) {
+			if err := l.storeChunk(ctx, chunk); err != nil {
+				return err
 			}
-			acks = append(acks, ack)
 		}
-		for _, ack := range acks {
-			if err := await(ctx, ack); err != nil {
-				return refusal(ack.Msg().Subject, err)
-			}
+		return nil
+	})
+}
+
+func (l *Log) storeChunk(ctx context.Context, messages []*nats.Msg) error {
+	acks := make([]jetstream.PubAckFuture, 0, len(messages))
+	for _, msg := range messages {
+		ack, err := l.js.PublishMsgAsync(msg)
+		if err != nil {
+			return refusal(msg.Subject, err)
+		}
+		acks = append(acks, ack)
+	}
+	for _, ack := range acks {
+		if err := await(ctx, ack); err != nil {
+			return refusal(ack.Msg().Subject, err)
 		}
 	}
 	return nil
@@ -193,8 +202,16 @@ func (l *Log) storeHead(ctx context.Context, head *ringfencev1.PolicyHead) error
 	if err != nil {
 		return err
 	}
-	_, err = l.js.PublishMsg(ctx, msg)
-	return refusal(headSubject, err)
+	return l.store(ctx, msg)
+}
+
+// store stores one message.
+func (l *Log) store(ctx context.Context, msg *nats.Msg) error {
+	err := call(ctx, l.nc, func(ctx context.Context) error {
+		_, err := l.js.PublishMsg(ctx, msg)
+		return err
+	})
+	return refusal(msg.Subject, err)
 }
 
 func (l *Log) sendWindow(ctx context.Context, parts []*ringfencev1.Window) error {
@@ -207,12 +224,18 @@ func (l *Log) sendWindow(ctx context.Context, parts []*ringfencev1.Window) error
 			return refusal(windowSubject, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	if err := l.nc.FlushWithContext(ctx); err != nil {
+	err := call(ctx, l.nc, func(ctx context.Context) error { return flush(ctx, l.nc) })
+	if err != nil {
 		return fmt.Errorf("%s: not sent: %w", windowSubject, err)
 	}
 	return nil
+}
+
+// flush waits until the server has taken in all that was sent.
+func flush(ctx context.Context, nc *nats.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	return nc.FlushWithContext(ctx)
 }
 
 // purgeRemoved removes what no plan refers to any more. It comes last, so that those who join meanwhile miss nothing.
@@ -240,11 +263,11 @@ func (l *Log) purgeRemoved(ctx context.Context, o Objects, plans []*ringfencev1.
 
 // get reads the last message of a subject into m.
 func (l *Log) get(ctx context.Context, stream, subject string, m proto.Message) error {
-	s, err := l.js.Stream(ctx, stream)
+	s, err := l.stream(ctx, stream)
 	if err != nil {
-		return fmt.Errorf("%s: stream %s: %w", subject, stream, err)
+		return fmt.Errorf("%s: %w", subject, err)
 	}
-	return getLast(ctx, s, subject, m)
+	return call(ctx, l.nc, func(ctx context.Context) error { return getLast(ctx, s, subject, m) })
 }
 
 func getLast(ctx context.Context, s jetstream.Stream, subject string, m proto.Message) error {

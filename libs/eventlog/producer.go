@@ -66,7 +66,11 @@ func (p *Producer) Publish(ctx context.Context, d Draft) (uint64, error) {
 	if d.ID != "" {
 		msg.Header.Set(jetstream.MsgIDHeader, d.ID)
 	}
-	ack, err := p.log.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(streamFacts), jetstream.WithRetryAttempts(0))
+	var ack *jetstream.PubAck
+	err = call(ctx, p.log.nc, func(ctx context.Context) (err error) {
+		ack, err = p.log.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(streamFacts), jetstream.WithRetryAttempts(0))
+		return err
+	})
 	if err != nil {
 		return 0, refusal(d.Subject, err)
 	}
@@ -116,7 +120,11 @@ func (p *Producer) publishBatch(ctx context.Context, ds []Draft) (int, error) {
 		}
 		messages = append(messages, msg)
 	}
-	ack, err := jetstreamext.PublishMsgBatch(ctx, p.log.js, messages)
+	var ack *jetstreamext.BatchAck
+	err := call(ctx, p.log.nc, func(ctx context.Context) (err error) {
+		ack, err = jetstreamext.PublishMsgBatch(ctx, p.log.js, messages)
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("batch of %d facts: %w", len(messages), refusal(ds[0].Subject, err))
 	}

@@ -158,16 +158,20 @@ func (l *Log) drain(ctx context.Context, r *reader) iter.Seq2[message, error] {
 
 // lastStored is the sequence of the newest message of a stream that any of the filters matches, 0 when there is none.
 func (l *Log) lastStored(ctx context.Context, stream string, filters []string) (uint64, error) {
-	s, err := l.js.Stream(ctx, stream)
+	s, err := l.stream(ctx, stream)
 	if err != nil {
-		return 0, fmt.Errorf("stream %s: %w", stream, err)
+		return 0, err
 	}
 	if len(filters) == 0 {
 		filters = []string{">"}
 	}
 	var last uint64
 	for _, filter := range filters {
-		msg, err := s.GetLastMsgForSubject(ctx, filter)
+		var msg *jetstream.RawStreamMsg
+		err := call(ctx, l.nc, func(ctx context.Context) (err error) {
+			msg, err = s.GetLastMsgForSubject(ctx, filter)
+			return err
+		})
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 )
@@ -33,6 +34,7 @@ type message struct {
 // restarts. The reader checks that it still is the same stream before it hands out what comes after such a break.
 // It is not safe for concurrent use.
 type reader struct {
+	nc      *nats.Conn
 	js      jetstream.JetStream
 	stream  string
 	filters []string
@@ -48,7 +50,7 @@ type reader struct {
 
 // factsReader reads facts from a sequence on, 0 being the oldest that is kept.
 func (l *Log) factsReader(from uint64, filters []string) *reader {
-	r := &reader{js: l.js, stream: streamFacts, filters: filters, verify: l.verify, next: from}
+	r := &reader{nc: l.nc, js: l.js, stream: streamFacts, filters: filters, verify: l.verify, next: from}
 	if from > 0 {
 		r.policy = jetstream.DeliverByStartSequencePolicy
 	}
@@ -57,7 +59,7 @@ func (l *Log) factsReader(from uint64, filters []string) *reader {
 
 // streamReader reads a derived stream.
 func (l *Log) streamReader(stream string, policy jetstream.DeliverPolicy, filters ...string) *reader {
-	return &reader{js: l.js, stream: stream, filters: filters, policy: policy, verify: func(ctx context.Context) (jetstream.StreamState, error) {
+	return &reader{nc: l.nc, js: l.js, stream: stream, filters: filters, policy: policy, verify: func(ctx context.Context) (jetstream.StreamState, error) {
 		info, err := l.info(ctx, stream)
 		if err != nil {
 			return jetstream.StreamState{}, err
@@ -120,7 +122,11 @@ func (r *reader) open(ctx context.Context) error {
 	case jetstream.DeliverByStartTimePolicy:
 		cfg.OptStartTime = &r.since
 	}
-	consumer, err := r.js.OrderedConsumer(ctx, r.stream, cfg)
+	var consumer jetstream.Consumer
+	err := call(ctx, r.nc, func(ctx context.Context) (err error) {
+		consumer, err = r.js.OrderedConsumer(ctx, r.stream, cfg)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", r.stream, err)
 	}

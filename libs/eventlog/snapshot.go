@@ -103,8 +103,7 @@ func (w *snapshotWriter) store(ctx context.Context, subject string, m proto.Mess
 		return err
 	}
 	w.sum.Write(msg.Data)
-	_, err = w.log.js.PublishMsg(ctx, msg)
-	return refusal(subject, err)
+	return w.log.store(ctx, msg)
 }
 
 // Snapshots gives the complete snapshots of this incarnation, the newest first. They are not verified: ReadSnapshot does.
@@ -143,7 +142,7 @@ func (l *Log) ReadSnapshot(ctx context.Context, info *ringfencev1.SnapshotInfo) 
 	case info.GetChunks() > maxChunks:
 		return nil, fmt.Errorf("snapshot at %d: %w: %d chunks", sequence, ErrSnapshot, info.GetChunks())
 	}
-	stream, err := l.js.Stream(ctx, streamSnap)
+	stream, err := l.stream(ctx, streamSnap)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot at %d: %w", sequence, err)
 	}
@@ -183,9 +182,9 @@ func (l *Log) DropSnapshot(ctx context.Context, sequence uint64) error {
 
 // DropPartialSnapshots removes what snapshots left behind that were cut off, other than those of keep.
 func (l *Log) DropPartialSnapshots(ctx context.Context, keep []*ringfencev1.SnapshotInfo) error {
-	stream, err := l.js.Stream(ctx, streamSnap)
+	stream, err := l.stream(ctx, streamSnap)
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", streamSnap, err)
+		return err
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(snapPrefix+"*.0"))
 	if err != nil {
