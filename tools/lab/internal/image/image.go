@@ -119,7 +119,7 @@ func layer(spec Spec) ([]byte, error) {
 
 type layerWriter struct {
 	tar  *tar.Writer
-	made map[string]bool // paths in the layer, without the leading slash
+	made map[string]bool // paths in the layer, without the leading slash; true for folders
 }
 
 func (w *layerWriter) file(f File) error {
@@ -164,13 +164,13 @@ func (w *layerWriter) claim(target string) (string, error) {
 		return "", fmt.Errorf("%q is not a clean absolute path in the image", target)
 	}
 	name := target[1:]
-	if w.made[name] {
+	if _, exists := w.made[name]; exists {
 		return "", fmt.Errorf("%s is in the image twice", target)
 	}
 	if err := w.dirs(path.Dir(name)); err != nil {
 		return "", err
 	}
-	w.made[name] = true
+	w.made[name] = false
 	return name, nil
 }
 
@@ -189,7 +189,9 @@ func (w *layerWriter) dirs(name string) error {
 }
 
 func (w *layerWriter) dir(name string, mode int64) error {
-	if w.made[name] {
+	if folder, exists := w.made[name]; exists && !folder {
+		return fmt.Errorf("/%s is a file in the image and a folder", name)
+	} else if exists {
 		return nil
 	}
 	w.made[name] = true
