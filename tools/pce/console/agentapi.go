@@ -1,0 +1,284 @@
+package console
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ringfence/ringfence/libs/pce"
+)
+
+// namespacesField keeps the namespaces that a cluster reported, on its record.
+const namespacesField = "_namespaces"
+
+// appliedField keeps the version that a cluster reported to enforce.
+const appliedField = "security_policy_applied_version"
+
+// maxWait bounds a long poll.
+const maxWait = time.Minute
+
+// agentRoute mounts a call of the agent API; every one of them is a sign of life.
+func (c *Console) agentRoute(pattern string, handle handler) {
+	method, call := splitPattern(pattern)
+	c.route(agent, method+" /orgs/{org}/container_clusters/{cluster}/"+call, func(r request) (response, error) {
+		c.agents.called(r.who.cluster)
+		return handle(r)
+	})
+}
+
+func (c *Console) agentAPI() {
+	c.agentRoute("PUT agent/v1/cluster", c.reportCluster)
+	c.agentRoute("PUT agent/v1/namespaces", c.reportNamespaces)
+	c.agentRoute("PUT agent/v1/kubernetes_workloads/bulk_create", c.bulk("create", bulkCreate))
+	c.agentRoute("PUT agent/v1/kubernetes_workloads/bulk_update", c.bulk("update", bulkUpdate))
+	c.agentRoute("PUT agent/v1/kubernetes_workloads/bulk_delete", c.bulk("delete", bulkDelete))
+	c.agentRoute("PUT agent/v1/heartbeat", func(request) (response, error) { return noContent, nil })
+	c.agentRoute("GET agent/v1/changes", c.changes)
+	c.agentRoute("PUT security_policy_applied", c.policyApplied)
+}
+
+// changes is the long poll.
+func (c *Console) changes(r request) (response, error) {
+	wait, err := waitOf(r.URL.Query().Get("wait"))
+	if err != nil {
+		return response{}, err
+	}
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for {
+		cursor, active, changed := c.store.watch(r.who.cluster)
+		now := strconv.FormatUint(cursor, 10)
+		if now != r.URL.Query().Get("since") {
+			return ok(pce.Changes{Cursor: now, PolicyVersion: active}), nil
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return ok(pce.Changes{Cursor: now, PolicyVersion: active}), nil
+		case <-r.Context().Done():
+			return noContent, nil
+		}
+	}
+}
+
+func waitOf(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds < 0 {
+		return 0, invalid("wait", "%q is not a number of seconds", text)
+	}
+	return min(time.Duration(seconds)*time.Second, maxWait), nil
+}
+
+// updateReported merges fields that the cluster reports into its record, where they differ.
+func (t *transaction) updateReported(cluster string, fields document) {
+	before := t.state.get(tableClusters, cluster).Doc
+	for field, value := range fields {
+		if string(before[field]) != string(value) {
+			t.update(tableClusters, cluster, before.merge(fields))
+			return
+		}
+	}
+}
+
+func (c *Console) reportCluster(r request) (response, error) {
+	var d pce.ClusterDetails
+	if err := r.decode(&d); err != nil {
+		return response{}, err
+	}
+	fields := document{}.set("manager_type", d.ManagerType).set("network_type", d.NetworkType).
+		set("container_runtime", d.ContainerRuntime).set("cluster_mode", d.ClusterMode).
+		set("clas_mode", strings.EqualFold(d.ClusterMode, "clas")).set("kubelink_version", d.KubelinkVersion).set("nodes", d.Nodes)
+	err := c.store.write(r.Context(), r.who.href, "container_cluster.update", func(t *transaction) error {
+		t.updateReported(r.who.cluster, fields)
+		return nil
+	})
+	return noContent, err
+}
+
+// reportNamespaces notes the cluster's namespaces and makes a profile, after the default one, for each without one.
+func (c *Console) reportNamespaces(r request) (response, error) {
+	var reported pce.Namespaces
+	if err := r.decode(&reported); err != nil {
+		return response{}, err
+	}
+	slices.Sort(reported.Namespaces)
+	names := slices.Compact(reported.Namespaces)
+	err := c.store.write(r.Context(), r.who.href, "container_cluster.update_namespaces", func(t *transaction) error {
+		t.updateReported(r.who.cluster, document{}.set(namespacesField, names))
+		template, have := document{}, map[string]bool{}
+		for _, p := range t.state.owned(tableProfiles, r.who.cluster) {
+			if have[p.Doc.text("namespace")] = true; p.Doc.text("namespace") == "" {
+				template = p.Doc
+			}
+		}
+		for _, name := range names {
+			if name != "" && !have[name] {
+				t.create(tableProfiles, newUUID(), r.who.cluster, template.set("namespace", name).set("name", nil))
+			}
+		}
+		return nil
+	})
+	return noContent, err
+}
+
+func (c *Console) policyApplied(r request) (response, error) {
+	var applied pce.PolicyApplied
+	if err := r.decode(&applied); err != nil {
+		return response{}, err
+	}
+	err := c.store.write(r.Context(), r.who.href, "container_cluster.security_policy_applied", func(t *transaction) error {
+		t.updateReported(r.who.cluster, document{}.set(appliedField, applied.Version))
+		return nil
+	})
+	return ok(applied), err
+}
+
+// bulk runs one item after the other; an item that is refused leaves the others alone.
+func (c *Console) bulk(verb string, one func(*bulkEdit, pce.KubernetesWorkload) pce.BulkResult) handler {
+	return func(r request) (response, error) {
+		var items []pce.KubernetesWorkload
+		if err := r.decode(&items); err != nil {
+			return response{}, err
+		}
+		if len(items) > pce.MaxBulk {
+			return response{}, invalid("the body", "%d items, want at most %d", len(items), pce.MaxBulk)
+		}
+		results := make([]pce.BulkResult, len(items))
+		event := "container_cluster.kubernetes_workloads_bulk_" + verb
+		err := c.store.write(r.Context(), r.who.href, event, func(t *transaction) error {
+			b := newBulkEdit(t, r.who.cluster)
+			for i, item := range items {
+				results[i] = one(b, item)
+			}
+			return nil
+		})
+		return ok(results), err
+	}
+}
+
+// bulkEdit finds a cluster's workloads by what they are called.
+type bulkEdit struct {
+	*transaction
+	cluster string
+	ids     map[string]string
+}
+
+func newBulkEdit(t *transaction, cluster string) *bulkEdit {
+	b := &bulkEdit{transaction: t, cluster: cluster, ids: map[string]string{}}
+	for id, r := range t.state.owned(tableWorkloads, cluster) {
+		b.ids[nameOf(r.Doc.text("namespace"), r.Doc.text("kind"), r.Doc.text("name"))] = id
+	}
+	return b
+}
+
+func nameOf(namespace, kind, name string) string { return namespace + "/" + kind + "/" + name }
+
+func documentOf(w pce.KubernetesWorkload) document {
+	return document{}.set("name", w.Name).set("kind", w.Kind).set("namespace", w.Namespace).set("metadata", w.Metadata)
+}
+
+func bulkCreate(b *bulkEdit, w pce.KubernetesWorkload) pce.BulkResult {
+	if w.Name == "" || w.Kind == "" || w.Namespace == "" {
+		return pce.BulkResult{Status: "validation_failure", Token: "input_validation_error", Message: "name, kind and namespace must not be empty"}
+	}
+	at := nameOf(w.Namespace, w.Kind, w.Name)
+	id, known := b.ids[at]
+	if known {
+		if b.state.get(tableWorkloads, id) != nil {
+			b.update(tableWorkloads, id, documentOf(w))
+		}
+		return pce.BulkResult{Href: hrefOf(tableWorkloads, id, ""), Status: "updated"}
+	}
+	id = newUUID()
+	b.ids[at] = id
+	b.create(tableWorkloads, id, b.cluster, documentOf(w))
+	return pce.BulkResult{Href: hrefOf(tableWorkloads, id, ""), Status: "created"}
+}
+
+func (b *bulkEdit) find(href string) (id string, r *record) {
+	table, id, _ := tableOf(href)
+	if r = b.state.get(tableWorkloads, id); table != tableWorkloads || r == nil || r.Owner != b.cluster {
+		return "", nil
+	}
+	return id, r
+}
+
+func missing(href string) pce.BulkResult {
+	return pce.BulkResult{Href: href, Status: "validation_failure", Token: "not_found", Message: href + " does not exist"}
+}
+
+func bulkUpdate(b *bulkEdit, w pce.KubernetesWorkload) pce.BulkResult {
+	id, r := b.find(w.Href)
+	if r == nil {
+		return missing(w.Href)
+	}
+	meta, err := json.Marshal(w.Metadata)
+	if err != nil {
+		return pce.BulkResult{Href: w.Href, Status: "validation_failure", Token: "input_validation_error", Message: err.Error()}
+	}
+	b.update(tableWorkloads, id, r.Doc.merge(document{"metadata": meta}))
+	return pce.BulkResult{Href: w.Href, Status: "updated"}
+}
+
+func bulkDelete(b *bulkEdit, w pce.KubernetesWorkload) pce.BulkResult {
+	id, r := b.find(w.Href)
+	if r == nil {
+		return missing(w.Href)
+	}
+	b.remove(tableWorkloads, id)
+	return pce.BulkResult{Href: w.Href, Status: "deleted"}
+}
+
+// health never says that something is wrong by its status: that is how the public API does it.
+func (c *Console) health(request) (response, error) {
+	return ok(map[string]string{"status": "normal"}), nil
+}
+
+// Version is the console's own, set at build time.
+var Version = "0.1.0"
+
+func (c *Console) productVersion(request) (response, error) {
+	return ok(map[string]string{
+		"version": Version, "build": "ringfence", "short_display": Version, "long_display": Version + "-ringfence",
+	}), nil
+}
+
+func (c *Console) events(r request) (response, error) {
+	items := []rendered{}
+	c.store.view(func(s *state) {
+		for i := len(s.events) - 1; i >= 0 && len(items) < eventsKept; i-- {
+			e := s.events[i]
+			if kind := r.URL.Query().Get("event_type"); kind != "" && kind != e.kind {
+				continue
+			}
+			items = append(items, rendered{
+				"href": org + "/events/" + strconv.FormatUint(e.number, 10), "event_type": e.kind, "timestamp": e.at,
+				"status": "success", "severity": "info", "created_by": pce.Ref{Href: e.author},
+			})
+		}
+	})
+	return c.answerList(r, items)
+}
+
+func (c *Console) dimensions(r request) (response, error) {
+	items := make([]rendered, len(dimensions))
+	for i, d := range dimensions {
+		items[i] = rendered{"href": d.Href, "key": d.Key, "display_name": d.DisplayName, "caps": []string{}}
+	}
+	return c.answerList(r, items)
+}
+
+func (c *Console) dimension(r request) (response, error) {
+	for _, d := range dimensions {
+		if d.Key == r.PathValue("id") {
+			return response{status: http.StatusOK, body: d}, nil
+		}
+	}
+	return response{}, notFound(org + "/label_dimensions/" + r.PathValue("id"))
+}

@@ -1,0 +1,161 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/tools/pce/journal"
+)
+
+// Console is the policy console as an HTTP handler over a journal. It is safe for concurrent use.
+type Console struct {
+	store  *store
+	jobs   *jobs
+	agents *agents
+	log    zerolog.Logger
+	mux    *http.ServeMux
+}
+
+// Open folds the journal and gives the console, which stays valid as long as the journal is open. A new journal gets
+// the built-in objects, provisioned as version 1.
+func Open(ctx context.Context, j *journal.Journal, log zerolog.Logger) (*Console, error) {
+	s, err := openStore(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	c := &Console{store: s, jobs: newJobs(), agents: newAgents(), log: log, mux: http.NewServeMux()}
+	if err := c.bootstrap(ctx); err != nil {
+		return nil, err
+	}
+	c.routes()
+	return c, nil
+}
+
+// ServeHTTP answers the API under /api/v2.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.mux.ServeHTTP(w, r) }
+
+// maxBody bounds a request's body.
+const maxBody = 4 << 20
+
+// request is an authenticated request.
+type request struct {
+	*http.Request
+	who identity
+}
+
+// response is a successful answer; a nil body is sent as no body.
+type response struct {
+	status int
+	header map[string]string
+	body   any
+}
+
+var noContent = response{status: http.StatusNoContent}
+
+func ok(body any) response { return response{status: http.StatusOK, body: body} }
+
+type handler func(request) (response, error)
+
+// route serves pattern ("GET /orgs/{org}/labels") for those whom allow lets in.
+func (c *Console) route(allow access, pattern string, handle handler) {
+	method, path := splitPattern(pattern)
+	c.mux.HandleFunc(method+" /api/v2"+path, func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		answer, err := c.serve(r, allow, handle)
+		if err != nil {
+			answer = c.failure(r, err)
+		}
+		c.write(w, r, answer)
+	})
+}
+
+func splitPattern(pattern string) (method, path string) {
+	for i := range len(pattern) {
+		if pattern[i] == ' ' {
+			return pattern[:i], pattern[i+1:]
+		}
+	}
+	panic("console: pattern without a method: " + pattern)
+}
+
+func (c *Console) serve(r *http.Request, allow access, handle handler) (response, error) {
+	who := identity{}
+	if allow != anyone {
+		var err error
+		if who, err = c.authenticate(r, allow); err != nil {
+			return response{}, err
+		}
+		if at := r.PathValue("org"); at != "1" {
+			return response{}, notFound("organisation " + at)
+		}
+	}
+	return handle(request{Request: r, who: who})
+}
+
+func (c *Console) failure(r *http.Request, err error) response {
+	var refused *refusal
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &refused):
+	case errors.As(err, &tooLong):
+		refused = &refusal{status: http.StatusRequestEntityTooLarge}
+	case errors.Is(err, journal.ErrFull):
+		c.log.Error().Err(err).Str("method", r.Method).Str("path", r.URL.Path).Msg("the edit was refused")
+		errors.As(refuse(http.StatusInsufficientStorage, "store_full", "%v", journal.ErrFull), &refused)
+	default:
+		c.log.Error().Err(err).Str("method", r.Method).Str("path", r.URL.Path).Msg("the request failed")
+		errors.As(refuse(http.StatusInternalServerError, "internal_error", "%v", err), &refused)
+	}
+	answer := response{status: refused.status, body: refused.messages}
+	if refused.messages == nil {
+		answer.body = []struct{}{}
+	}
+	if refused.status == http.StatusUnauthorized {
+		answer.header = map[string]string{"WWW-Authenticate": `Basic realm="pce"`}
+	}
+	return answer
+}
+
+func (c *Console) write(w http.ResponseWriter, r *http.Request, answer response) {
+	for name, value := range answer.header {
+		w.Header().Set(name, value)
+	}
+	if answer.body == nil {
+		w.WriteHeader(answer.status)
+		return
+	}
+	encoded, err := json.Marshal(answer.body)
+	if err != nil {
+		c.log.Error().Err(err).Str("path", r.URL.Path).Msg("an answer does not encode")
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(encoded)))
+	w.WriteHeader(answer.status)
+	_, _ = w.Write(encoded) // the client hung up: nothing to do
+}
+
+// document reads the request's body as an object.
+func (r request) document() (document, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return decodeDocument(body)
+}
+
+// decode reads the request's body into out.
+func (r request) decode(out any) error {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	return decodeInto(body, out)
+}

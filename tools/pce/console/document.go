@@ -1,0 +1,141 @@
+package console
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// document is an object as a client wrote it: field name to JSON value. A document is never changed once stored.
+type document map[string]json.RawMessage
+
+// served are the fields that the console fills in; what clients send for them is dropped.
+var served = []string{
+	"href", "created_at", "created_by", "updated_at", "updated_by", "deleted_at", "deleted_by", "update_type", "caps",
+	"container_cluster_token", "linked", "total_use_count", "last_pairing_at",
+}
+
+func decodeDocument(body []byte) (document, error) {
+	var d document
+	if err := json.Unmarshal(body, &d); err != nil || d == nil {
+		return nil, invalid("the body", "want a JSON object")
+	}
+	for field := range d {
+		if slices.Contains(served, field) || strings.HasPrefix(field, privatePrefix) {
+			delete(d, field)
+		}
+	}
+	return d, nil
+}
+
+// privatePrefix begins the names of fields that are kept but neither taken from clients nor served.
+const privatePrefix = "_"
+
+// merge gives d with the fields of change over it.
+func (d document) merge(change document) document {
+	merged := maps.Clone(d)
+	if merged == nil {
+		merged = document{}
+	}
+	maps.Copy(merged, change)
+	return merged
+}
+
+// set gives d with one more field.
+func (d document) set(field string, value any) document {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		panic("console: a value of our own does not encode: " + err.Error())
+	}
+	return d.merge(document{field: encoded})
+}
+
+// text is the value of a string field, or "" where it is something else.
+func (d document) text(field string) string {
+	var s string
+	if json.Unmarshal(d[field], &s) != nil {
+		return ""
+	}
+	return s
+}
+
+// flag is the value of a boolean field, or otherwise where it is something else.
+func (d document) flag(field string, otherwise bool) bool {
+	var b *bool
+	if json.Unmarshal(d[field], &b) != nil || b == nil {
+		return otherwise
+	}
+	return *b
+}
+
+// into decodes the whole document into a typed object. The error names the field.
+func (d document) into(out any) error {
+	body, err := json.Marshal(d)
+	if err != nil {
+		return invalid("the body", "%v", err)
+	}
+	return decodeInto(body, out)
+}
+
+// mapHrefs gives d with every value of a key "href", at any depth, replaced by f of it.
+func (d document) mapHrefs(f func(string) string) document {
+	mapped := make(document, len(d))
+	for field, value := range d {
+		if !bytes.Contains(value, []byte(`"href"`)) {
+			mapped[field] = value
+			continue
+		}
+		var tree any
+		decoder := json.NewDecoder(bytes.NewReader(value))
+		decoder.UseNumber()
+		if decoder.Decode(&tree) != nil {
+			mapped[field] = value
+			continue
+		}
+		mapped = mapped.set(field, mapTree(tree, f))
+	}
+	return mapped
+}
+
+func mapTree(tree any, f func(string) string) any {
+	switch t := tree.(type) {
+	case map[string]any:
+		for key, value := range t {
+			if s, ok := value.(string); ok && key == "href" {
+				t[key] = f(s)
+			} else {
+				t[key] = mapTree(value, f)
+			}
+		}
+	case []any:
+		for i := range t {
+			t[i] = mapTree(t[i], f)
+		}
+	}
+	return tree
+}
+
+// hrefs calls visit with every href in the document.
+func (d document) hrefs(visit func(string)) {
+	d.mapHrefs(func(href string) string {
+		visit(href)
+		return href
+	})
+}
+
+// names tells whether the document refers to the object at href, in its draft or its active form.
+func (d document) names(href string) bool {
+	found := false
+	d.hrefs(func(h string) { found = found || toDraft(h) == href })
+	return found
+}
+
+const (
+	draftPart  = "/sec_policy/draft/"
+	activePart = "/sec_policy/active/"
+)
+
+func toDraft(href string) string  { return strings.Replace(href, activePart, draftPart, 1) }
+func toActive(href string) string { return strings.Replace(href, draftPart, activePart, 1) }

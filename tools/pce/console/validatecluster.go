@@ -1,0 +1,117 @@
+package console
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+
+	"github.com/ringfence/ringfence/libs/pce"
+)
+
+func checkCluster(v *validation, id string, doc, _ document) (document, error) {
+	var c pce.ContainerCluster
+	if err := doc.into(&c); err != nil {
+		return nil, err
+	}
+	for _, field := range []string{"external_data_set", "external_data_reference"} {
+		if doc[field] != nil {
+			return nil, invalid(field, "is not a field of container clusters")
+		}
+	}
+	return doc, checkNamed(v, id, doc)
+}
+
+func checkPairing(v *validation, id string, doc, _ document) (document, error) {
+	var p pce.PairingProfile
+	if err := doc.into(&p); err != nil {
+		return nil, err
+	}
+	for _, l := range p.Labels {
+		if err := v.refers("labels", tableLabels, l.Href); err != nil {
+			return nil, err
+		}
+	}
+	return doc, checkNamed(v, id, doc)
+}
+
+var modes = []string{pce.ModeIdle, pce.ModeVisibilityOnly, pce.ModeSelective, pce.ModeFull}
+
+// checkProfile holds that a namespace has one profile and keeps it, and that only managed profiles have labels.
+func checkProfile(v *validation, id string, doc, before document) (document, error) {
+	doc = withProfileDefaults(doc)
+	var p pce.ContainerWorkloadProfile
+	if err := doc.into(&p); err != nil {
+		return nil, err
+	}
+	switch {
+	case before != nil && !bytes.Equal(normal(before["namespace"]), normal(doc["namespace"])):
+		return nil, invalid("namespace", "cannot be changed")
+	case before == nil && p.Namespace != nil && *p.Namespace == "":
+		return nil, invalid("namespace", "must not be empty")
+	case !slices.Contains(modes, p.EnforcementMode):
+		return nil, invalid("enforcement_mode", "%q is not one of %v", p.EnforcementMode, modes)
+	case len(p.Labels) > 0 && !doc.flag("managed", false):
+		return nil, refuse(http.StatusNotAcceptable, "labels_on_unmanaged_profile", "labels: only a managed profile can have labels")
+	}
+	if err := v.profileLabels(p.Labels); err != nil {
+		return nil, err
+	}
+	return doc, v.taken(id, doc, "namespace")
+}
+
+func normal(value []byte) []byte {
+	if len(value) == 0 {
+		return []byte("null")
+	}
+	return value
+}
+
+func withProfileDefaults(doc document) document {
+	for field, value := range map[string]any{
+		"managed": false, "enforcement_mode": pce.ModeIdle, "visibility_level": "flow_summary", "labels": []string{},
+		"namespace": nil, "name": nil, "description": "",
+	} {
+		if doc[field] == nil {
+			doc = doc.set(field, value)
+		}
+	}
+	return doc
+}
+
+func (v *validation) profileLabels(labels []pce.ProfileLabel) error {
+	seen := map[string]bool{}
+	for _, l := range labels {
+		refs := []pce.LabelRef{}
+		switch {
+		case seen[l.Key]:
+			return invalid("labels.key", "%q is there twice", l.Key)
+		case (l.Assignment == nil) == (l.Restriction == nil):
+			return invalid("labels", "key %q: want either assignment or restriction", l.Key)
+		case l.Assignment != nil:
+			refs = append(refs, *l.Assignment)
+		default:
+			refs = *l.Restriction
+		}
+		seen[l.Key] = true
+		if err := v.labelsOfKey(l.Key, refs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *validation) labelsOfKey(key string, refs []pce.LabelRef) error {
+	if !isDimension(key) {
+		return invalid("labels.key", "%q is not the key of a label dimension", key)
+	}
+	for _, ref := range refs {
+		if err := v.refers("labels", tableLabels, ref.Href); err != nil {
+			return err
+		}
+		_, id, _ := tableOf(ref.Href)
+		if got := v.state.get(tableLabels, id).Doc.text("key"); got != key {
+			return invalid("labels", "%s is a label of key %q, not %q", ref.Href, got, key)
+		}
+	}
+	return nil
+}
