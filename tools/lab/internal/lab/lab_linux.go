@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -47,7 +48,7 @@ func (l Lab) Up(ctx context.Context, o UpOptions) (string, error) {
 	if err := l.checkOptions(o); err != nil {
 		return "", err
 	}
-	status, err := control.Ask(ctx, l.name())
+	status, err := l.settle(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -64,6 +65,29 @@ func (l Lab) Up(ctx context.Context, o UpOptions) (string, error) {
 		return "", err
 	}
 	return l.create(ctx, o)
+}
+
+// patience is how long Up waits for a lab that is neither up nor down to become one of both: a node may be late with
+// its heartbeat on a busy machine, and another 'lab up' may be at work.
+var patience = map[string]time.Duration{control.Degraded: 20 * time.Second, control.Starting: 3 * time.Minute}
+
+// settle returns the lab's status when it is up or down, or the last one when patience is over.
+func (l Lab) settle(ctx context.Context) (control.Status, error) {
+	began := time.Now()
+	for said := false; ; said = true {
+		status, err := control.Ask(ctx, l.name())
+		if err != nil || time.Since(began) >= patience[status.State] {
+			return status, err
+		}
+		if !said {
+			l.say("The lab is %s: waiting for it.", status.State)
+		}
+		select {
+		case <-ctx.Done():
+			return status, ctx.Err()
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
 }
 
 func (l Lab) name() string { return topology.LabName(l.Dir) }
@@ -318,6 +342,9 @@ func (l Lab) Status(ctx context.Context) (control.Status, error) {
 		return s, nil // it ended just now
 	}
 	pids, err := supervisors[i].members()
+	if errors.Is(err, fs.ErrPermission) {
+		return s, nil // only root sees into other people's processes
+	}
 	for i, c := range s.Components {
 		s.Components[i].PID = pids[c.LabPID]
 	}

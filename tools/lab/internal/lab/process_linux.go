@@ -80,7 +80,11 @@ func (p process) end(ctx context.Context) error {
 	if err := syscall.Kill(p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("end the supervisor of %s (process %d): %w", p.dir, p.pid, err)
 	}
-	for !ended(p.pid) || namespace != "" && len(inNamespace(namespace)) > 0 {
+	own, err := pidNamespace(os.Getpid())
+	if err != nil {
+		return fmt.Errorf("look at this process: %w", err)
+	}
+	for !ended(p.pid) || namespace != own && len(inNamespace(namespace)) > 0 {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the processes of the lab in %s do not end: %w", p.dir, ctx.Err())
