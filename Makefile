@@ -13,14 +13,14 @@ LAB := GOWORK=off go -C tools/lab run .
 
 .PHONY: help
 help: ## Print every target with a line.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- build -----------------------------------------------------------------------------------------------------------
 
 .PHONY: build images generate dev-tools
-build: ## Compile every service and tool into out/bin.
+build: ## Compile the command line and the console into out/bin.
 	@mkdir -p $(TOOLS)
-	@CGO_ENABLED=0 go build -trimpath -o $(TOOLS)/ ./services/*/cmd/... ./tools/ringfence/cmd/... ./tools/demo/cmd/... ./tools/pce/cmd/... && echo "built into $(TOOLS)"
+	@CGO_ENABLED=0 go build -trimpath -o $(TOOLS)/ ./tools/ringfence/cmd/ringfence ./tools/pce/cmd/pce && echo "built out/bin/ringfence and out/bin/pce"
 
 images: ## Build the container images as OCI archives in out/images, without a container engine.
 	@deploy/images/build.sh
@@ -33,7 +33,7 @@ dev-tools: ## Build buf, golangci-lint, gotestsum and helm, pinned in tools/dev,
 
 # --- run -------------------------------------------------------------------------------------------------------------
 
-.PHONY: lab-up lab-down lab-status demo demo-down
+.PHONY: lab-up lab-down lab-status demo demo-down prerequisites
 lab-up: ## Start a real Kubernetes with three nodes on this machine (Linux, root).
 	@$(LAB) up
 
@@ -43,11 +43,14 @@ lab-down: ## Stop it, and leave nothing behind.
 lab-status: ## Show what of it runs.
 	@$(LAB) status
 
-demo: images dev-tools ## Show Ringfence at work, on KUBECONFIG's cluster or on the lab.
+demo: prerequisites images dev-tools build ## Show Ringfence at work, on KUBECONFIG's cluster or on the lab.
 	@go run ./tools/demo/cmd/demo run
 
 demo-down: ## Remove everything that the demo made.
 	@go run ./tools/demo/cmd/demo remove
+
+prerequisites: ## Install the Debian packages that are needed beyond Go, git and make.
+	@.ci/prerequisites
 
 # --- check -----------------------------------------------------------------------------------------------------------
 
