@@ -61,7 +61,8 @@ test: ## Run every check and test, the end-to-end test on the lab included (Linu
 lint: dev-tools vet ## Run golangci-lint, buf lint and the check for breaking changes of the protocol.
 	@for m in $(MODULES); do echo "golangci-lint $$m"; (cd $$m && $(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 	@echo "golangci-lint tools/lab"; cd tools/lab && GOWORK=off $(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
-	@echo "buf lint and breaking"; cd proto && $(TOOLS)/buf lint && $(TOOLS)/buf breaking --against ../proto/released.binpb
+	@echo "generated code"; cd proto && GOWORK=off $(TOOLS)/buf generate -o $(OUT)/generated && diff -r --exclude='*.proto' ringfence $(OUT)/generated/ringfence || { echo "the Go code of proto/ is out of date: run make generate"; exit 1; }
+	@echo "buf lint and breaking"; cd proto && $(TOOLS)/buf lint && $(TOOLS)/buf breaking --against released.binpb
 
 vet: ## Run go vet over the workspace.
 	@go vet work
