@@ -42,28 +42,33 @@ func InSync(producers []string) bool {
 // gets a window finds everything of it. After an error publish the same window again; every step may be repeated.
 // It fills in the window and version of plans, and the window of head.
 func (l *Log) PublishWindow(ctx context.Context, w *ringfencev1.Window, objects Objects, head *ringfencev1.PolicyHead, plans []*ringfencev1.NodePlan) error {
-	stored, err := objects.messages(w.GetNumber())
-	if err != nil {
-		return fmt.Errorf("window %d: %w", w.GetNumber(), err)
-	}
-	if err := l.storeAll(ctx, stored); err != nil {
-		return fmt.Errorf("window %d: %w", w.GetNumber(), err)
-	}
-	planned, err := planMessages(w, plans)
-	if err == nil {
-		err = l.storeAll(ctx, planned)
-	}
-	if err != nil {
-		return fmt.Errorf("window %d: %w", w.GetNumber(), err)
-	}
-	head.Window = w.GetNumber()
-	if err := l.storeHead(ctx, head); err != nil {
+	if err := l.storeObjects(ctx, w, objects, head, plans); err != nil {
 		return fmt.Errorf("window %d: %w", w.GetNumber(), err)
 	}
 	if err := l.sendWindow(ctx, splitWindow(w)); err != nil {
 		return fmt.Errorf("window %d: %w", w.GetNumber(), err)
 	}
 	return l.purgeRemoved(ctx, objects, plans)
+}
+
+// storeObjects is PublishWindow up to the head.
+func (l *Log) storeObjects(ctx context.Context, w *ringfencev1.Window, objects Objects, head *ringfencev1.PolicyHead, plans []*ringfencev1.NodePlan) error {
+	stored, err := objects.messages(w.GetNumber())
+	if err != nil {
+		return err
+	}
+	if err := l.storeAll(ctx, stored); err != nil {
+		return err
+	}
+	planned, err := planMessages(w, plans)
+	if err != nil {
+		return err
+	}
+	if err := l.storeAll(ctx, planned); err != nil {
+		return err
+	}
+	head.Window = w.GetNumber()
+	return l.storeHead(ctx, head)
 }
 
 // Heartbeat stores head and repeats its window's number, so that a reader who lost the last window learns of it, and all

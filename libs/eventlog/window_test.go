@@ -1,0 +1,599 @@
+package eventlog_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/eventlog/eventlogtest"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+const node = "node-1.example"
+
+// model is the policy of a cluster as its publisher knows it.
+type model struct {
+	t           *testing.T
+	log         *eventlog.Log
+	window      uint64
+	sequence    uint64
+	sets        map[string]*ringfencev1.AddressSet
+	policies    map[string]*ringfencev1.WorkloadPolicy
+	plans       map[string]*ringfencev1.NodePlan
+	namespaces  *ringfencev1.Namespaces
+	provisioned int64
+	synced      []string
+
+	changed struct {
+		deltas   []*ringfencev1.AddressSetDelta
+		policies map[string]bool
+		plans    map[string]bool
+		gone     []string
+		objects  eventlog.Objects
+	}
+}
+
+func newModel(t *testing.T, l *eventlog.Log) *model {
+	m := &model{
+		t: t, log: l, synced: []string{"pce-bridge", "watcher"}, provisioned: 1,
+		sets: map[string]*ringfencev1.AddressSet{}, policies: map[string]*ringfencev1.WorkloadPolicy{}, plans: map[string]*ringfencev1.NodePlan{},
+		namespaces: &ringfencev1.Namespaces{Namespaces: []*ringfencev1.NamespacePolicy{{Namespace: "shop", Managed: true}}},
+	}
+	m.changed.objects.Namespaces = m.namespaces
+	m.reset()
+	return m
+}
+
+func (m *model) reset() {
+	m.changed.deltas, m.changed.gone = nil, nil
+	m.changed.policies, m.changed.plans = map[string]bool{}, map[string]bool{}
+	m.changed.objects = eventlog.Objects{Namespaces: m.changed.objects.Namespaces}
+}
+
+func address(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+
+// set gives a set its addresses, as a replacement or, where it is there, as additions and removals.
+func (m *model) set(id string, addresses ...uint32) {
+	slices.Sort(addresses)
+	next := &ringfencev1.AddressSet{Id: id, Description: "set " + id}
+	for _, a := range slices.Compact(addresses) {
+		next.Addresses = append(next.Addresses, address(a))
+	}
+	delta := &ringfencev1.AddressSetDelta{Id: id}
+	if before, ok := m.sets[id]; ok {
+		delta.Added, delta.Removed = minus(next.Addresses, before.Addresses), minus(before.Addresses, next.Addresses)
+	} else {
+		delta.Replace = next
+	}
+	m.sets[id] = next
+	m.changed.deltas = append(m.changed.deltas, delta)
+}
+
+func minus(a, b [][]byte) [][]byte {
+	return slices.DeleteFunc(slices.Clone(a), func(x []byte) bool {
+		return slices.ContainsFunc(b, func(y []byte) bool { return string(x) == string(y) })
+	})
+}
+
+func (m *model) policy(id string, sets ...string) {
+	rule := &ringfencev1.PolicyRule{Id: "r", Href: "/r"}
+	for _, s := range sets {
+		rule.Terms = append(rule.Terms, &ringfencev1.PeerTerm{AddressSet: s})
+	}
+	m.policies[id] = &ringfencev1.WorkloadPolicy{Id: id, Inbound: []*ringfencev1.PolicyRule{rule}}
+	m.changed.policies[id] = true
+}
+
+func (m *model) plan(node string, policies ...string) {
+	plan := &ringfencev1.NodePlan{Node: node}
+	for i, p := range policies {
+		plan.Pods = append(plan.Pods, &ringfencev1.PodPlan{Uid: fmt.Sprintf("uid-%d", i), Policy: p})
+	}
+	m.plans[node] = plan
+	m.changed.plans[node] = true
+}
+
+// collect removes what nothing refers to, as the engine does.
+func (m *model) collect() {
+	policies, sets := map[string]bool{}, map[string]bool{}
+	for _, plan := range m.plans {
+		for _, pod := range plan.GetPods() {
+			policies[pod.GetPolicy()] = true
+		}
+	}
+	for id, p := range m.policies {
+		if !policies[id] {
+			delete(m.policies, id)
+			delete(m.changed.policies, id)
+			m.changed.gone = append(m.changed.gone, id)
+			continue
+		}
+		for _, term := range p.GetInbound()[0].GetTerms() {
+			sets[term.GetAddressSet()] = true
+		}
+	}
+	for id := range m.sets {
+		if !sets[id] {
+			delete(m.sets, id)
+			m.changed.deltas = append(m.changed.deltas, &ringfencev1.AddressSetDelta{Id: id, Deleted: true})
+			m.changed.objects.RemovedSets = append(m.changed.objects.RemovedSets, id)
+		}
+	}
+	m.changed.objects.RemovedPolicies = m.changed.gone
+}
+
+func (m *model) version() *ringfencev1.Version {
+	return &ringfencev1.Version{Incarnation: m.log.Incarnation(), Sequence: m.sequence}
+}
+
+func (m *model) head() *ringfencev1.PolicyHead {
+	return &ringfencev1.PolicyHead{Window: m.window, Version: m.version(), ProvisionedVersion: m.provisioned, Synced: m.synced}
+}
+
+// publish publishes what changed as the next window, and gives what was published.
+func (m *model) publish() *ringfencev1.Window {
+	m.t.Helper()
+	m.window++
+	m.sequence += 3
+	w := &ringfencev1.Window{Number: m.window, Version: m.version(), Sets: m.changed.deltas, RemovedPolicies: m.changed.gone, ProvisionedVersion: m.provisioned}
+	o := m.changed.objects
+	w.Namespaces = o.Namespaces
+	for _, d := range m.changed.deltas {
+		if set, ok := m.sets[d.GetId()]; ok {
+			o.Sets = append(o.Sets, set)
+		}
+	}
+	for id := range m.changed.policies {
+		o.Policies = append(o.Policies, m.policies[id])
+		w.Policies = append(w.Policies, m.policies[id])
+	}
+	var plans []*ringfencev1.NodePlan
+	for n := range m.changed.plans {
+		m.plans[n].ProvisionedVersion = m.provisioned
+		plans = append(plans, m.plans[n])
+	}
+	if err := m.log.PublishWindow(m.t.Context(), w, o, m.head(), plans); err != nil {
+		m.t.Fatalf("window %d: %v", m.window, err)
+	}
+	m.changed.objects = eventlog.Objects{}
+	m.reset()
+	return w
+}
+
+// want is what a follower of a node must end with.
+func (m *model) want(node string) eventlog.NodePolicy {
+	p := eventlog.NodePolicy{
+		Plan: m.plans[node], Namespaces: m.namespaces, Version: m.version(), Window: m.window, ProvisionedVersion: m.provisioned,
+		Policies: map[string]*ringfencev1.WorkloadPolicy{}, Sets: map[string]*ringfencev1.AddressSet{},
+	}
+	for _, pod := range p.Plan.GetPods() {
+		policy := m.policies[pod.GetPolicy()]
+		p.Policies[policy.GetId()] = policy
+		for _, term := range policy.GetInbound()[0].GetTerms() {
+			p.Sets[term.GetAddressSet()] = m.sets[term.GetAddressSet()]
+		}
+	}
+	return p
+}
+
+// follower keeps what was delivered and checks that every state is complete.
+type follower struct {
+	t    *testing.T
+	stop context.CancelFunc
+	done chan error
+
+	mu     sync.Mutex
+	states int
+	last   eventlog.NodePolicy
+}
+
+func follow(t *testing.T, nc *nats.Conn, node string) *follower {
+	ctx, cancel := context.WithCancel(t.Context())
+	f := &follower{t: t, stop: cancel, done: make(chan error, 1)}
+	go func() { f.done <- eventlog.Follow(ctx, nc, node, f.deliver) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-f.done; !errors.Is(err, context.Canceled) {
+			t.Errorf("follow ended with %v", err)
+		}
+	})
+	return f
+}
+
+func (f *follower) deliver(_ context.Context, p eventlog.NodePolicy) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, pod := range p.Plan.GetPods() {
+		policy, ok := p.Policies[pod.GetPolicy()]
+		if !ok {
+			f.t.Errorf("window %d: policy %s is missing", p.Window, pod.GetPolicy())
+		}
+		for _, term := range policy.GetInbound()[0].GetTerms() {
+			if p.Sets[term.GetAddressSet()] == nil {
+				f.t.Errorf("window %d: set %s is missing", p.Window, term.GetAddressSet())
+			}
+		}
+	}
+	if p.Plan.GetWindow() > p.Window {
+		f.t.Errorf("window %d comes with the plan of %d", p.Window, p.Plan.GetWindow())
+	}
+	f.states++
+	f.last = p
+	return nil
+}
+
+func (f *follower) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.states
+}
+
+func (f *follower) reaches(want eventlog.NodePolicy) {
+	f.t.Helper()
+	eventlogtest.Eventually(f.t, func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return differs(want, f.last)
+	})
+}
+
+// differs says in what a state is not the wanted one.
+func differs(want, got eventlog.NodePolicy) error {
+	switch {
+	case got.Window != want.Window || !proto.Equal(got.Version, want.Version) || got.ProvisionedVersion != want.ProvisionedVersion:
+		return fmt.Errorf("window %d, version %v, provisioned %d; want window %d, version %v, provisioned %d",
+			got.Window, got.Version, got.ProvisionedVersion, want.Window, want.Version, want.ProvisionedVersion)
+	case !proto.Equal(got.Plan, want.Plan):
+		return fmt.Errorf("window %d: plan: %s", want.Window, cmp.Diff(want.Plan, got.Plan, protocmp.Transform()))
+	case !maps.EqualFunc(got.Policies, want.Policies, func(a, b *ringfencev1.WorkloadPolicy) bool { return proto.Equal(a, b) }):
+		return fmt.Errorf("window %d: policies: %s", want.Window, cmp.Diff(want.Policies, got.Policies, protocmp.Transform()))
+	case !proto.Equal(got.Namespaces, want.Namespaces):
+		return fmt.Errorf("window %d: namespaces: %s", want.Window, cmp.Diff(want.Namespaces, got.Namespaces, protocmp.Transform()))
+	case len(got.Sets) != len(want.Sets):
+		return fmt.Errorf("window %d: %d sets, want %d", want.Window, len(got.Sets), len(want.Sets))
+	}
+	for id, set := range want.Sets {
+		if !proto.Equal(got.Sets[id], set) {
+			return fmt.Errorf("window %d: set %s: %d addresses %.80v, want %d: %.80v", want.Window, id,
+				len(got.Sets[id].GetAddresses()), got.Sets[id].GetAddresses(), len(set.GetAddresses()), set.GetAddresses())
+		}
+	}
+	return nil
+}
+
+// shop publishes a first window with two nodes.
+func shop(t *testing.T, l *eventlog.Log) *model {
+	m := newModel(t, l)
+	m.set("web", 1, 2)
+	m.set("db", 3)
+	m.policy("p-web", "db")
+	m.policy("p-db", "web")
+	m.plan(node, "p-web")
+	m.plan("node-2", "p-db")
+	m.publish()
+	return m
+}
+
+func TestAFollowerGetsWhatItsPlanUses(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	m := shop(t, l)
+	f := follow(t, s.Conn("enforcer"), node)
+	f.reaches(m.want(node))
+
+	m.set("db", 3, 4) // a set that it holds
+	m.publish()
+	f.reaches(m.want(node))
+	m.set("web", 9) // one that it does not
+	m.publish()
+	f.reaches(m.want(node))
+	m.policy("p-web", "db", "web") // and now does
+	m.publish()
+	f.reaches(m.want(node))
+	m.plan(node, "p-web", "p-db")
+	m.publish()
+	f.reaches(m.want(node))
+	m.plan(node)
+	m.plan("node-2")
+	m.collect()
+	m.publish()
+	f.reaches(m.want(node))
+	if stored, err := l.Published(t.Context()); err != nil || len(stored.Sets)+len(stored.Policies) > 0 || stored.Window != m.window {
+		t.Errorf("left over: %+v, %v", stored, err)
+	}
+}
+
+func TestVersionAndProvisionedVersionAreDelivered(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	m := shop(t, l)
+	f := follow(t, s.Conn("enforcer"), node)
+	f.reaches(m.want(node))
+	m.provisioned++
+	m.publish()
+	f.reaches(m.want(node))
+	m.sequence += 10
+	if err := l.Heartbeat(t.Context(), m.head()); err != nil {
+		t.Fatal(err)
+	}
+	f.reaches(m.want(node))
+}
+
+func TestNothingIsTakenBeforeProducersAreInSync(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	f := follow(t, s.Conn("enforcer"), node)
+	m := newModel(t, l)
+	m.synced = []string{"watcher"}
+	m.set("db", 3)
+	m.policy("p-web", "db")
+	m.plan(node, "p-web")
+	m.publish()
+	ctx, log := logged(t)
+	late := make(chan eventlog.NodePolicy, 1)
+	go func() {
+		_ = eventlog.Follow(ctx, s.Conn("late"), node, func(_ context.Context, p eventlog.NodePolicy) error { late <- p; return nil })
+	}()
+	eventlogtest.Eventually(t, func() error {
+		if !strings.Contains(strings.Join(log.lines(), "\n"), "no policy in sync") {
+			return fmt.Errorf("the log says %v", log.lines())
+		}
+		return nil
+	})
+	if f.count() > 0 || len(late) > 0 {
+		t.Error("a policy was taken without pce-bridge")
+	}
+	m.synced = []string{"pce-bridge", "watcher"}
+	m.publish()
+	f.reaches(m.want(node))
+}
+
+func TestAFollowerKeepsItsStateWhenTheStoreIsLost(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	m := shop(t, l)
+	f := follow(t, s.Conn("enforcer"), node)
+	f.reaches(m.want(node))
+	states := f.count()
+
+	s.Wipe()
+	fresh := newModel(t, s.Create())
+	fresh.synced = []string{"watcher"}
+	fresh.plan(node)
+	fresh.publish()
+	fresh.publish()
+	if got := f.count(); got != states {
+		t.Errorf("%d states were delivered from a log that is not in sync", got-states)
+	}
+	f.reaches(m.want(node))
+	fresh.synced = []string{"pce-bridge", "watcher"}
+	fresh.set("web", 7)
+	fresh.policy("p-new", "web")
+	fresh.plan(node, "p-new")
+	fresh.publish()
+	f.reaches(fresh.want(node))
+}
+
+func TestDeliveryResumesAfterARestartWhileIdle(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	m := shop(t, l)
+	f := follow(t, s.Conn("enforcer"), node)
+	f.reaches(m.want(node))
+	s.Restart()
+	eventlogtest.Eventually(t, func() error { return l.Heartbeat(t.Context(), m.head()) })
+	m.set("db", 4)
+	m.publish()
+	f.reaches(m.want(node))
+}
+
+func TestAMissedWindowMeansToJoinAnew(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	m := shop(t, l)
+	f := follow(t, s.Conn("enforcer"), node)
+	f.reaches(m.want(node))
+
+	m.set("db", 4)
+	m.publishUnheard()
+	if err := l.Heartbeat(t.Context(), m.head()); err != nil {
+		t.Fatal(err)
+	}
+	f.reaches(m.want(node)) // the heartbeat told
+
+	m.set("db", 5)
+	m.publishUnheard()
+	m.set("web", 6)
+	m.publish()
+	f.reaches(m.want(node)) // the next number told
+}
+
+func TestGarbageDoesNotMoveAFollower(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	m := shop(t, l)
+	ctx, log := logged(t)
+	states := make(chan eventlog.NodePolicy, 100)
+	go func() {
+		_ = eventlog.Follow(ctx, s.Conn("enforcer"), node, func(_ context.Context, p eventlog.NodePolicy) error { states <- p; return nil })
+	}()
+	<-states
+	stranger := s.Conn("stranger")
+	foreign, err := proto.Marshal(&ringfencev1.NodePlan{Node: "node-2", Version: m.version()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	planSubject := "plan." + eventlog.Token(node)
+	for subject, data := range map[string][]byte{"policy.window": []byte("garbage"), planSubject: foreign} {
+		if err := stranger.Publish(subject, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := stranger.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	m.set("db", 8)
+	m.publish()
+	select {
+	case p := <-states:
+		if diff := cmp.Diff(m.want(node).Sets, p.Sets, protocmp.Transform()); diff != "" || p.Window != m.window {
+			t.Errorf("window %d: %s", p.Window, diff)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing delivered after garbage")
+	}
+	said := strings.Join(log.lines(), "\n")
+	if len(log.lines()) != 2 || !strings.Contains(said, "policy.window") || !strings.Contains(said, planSubject) {
+		t.Errorf("log: %s", said)
+	}
+}
+
+func TestLargeSetsAndWindowsComeInParts(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	m := newModel(t, l)
+	many := make([]uint32, 200_000)
+	for i := range many {
+		many[i] = uint32(i)
+	}
+	m.set("all", many...)
+	m.policy("p", "all")
+	m.plan(node, "p")
+	f := follow(t, s.Conn("early"), node)
+	m.publish() // by the window
+	f.reaches(m.want(node))
+	follow(t, s.Conn("late"), node).reaches(m.want(node)) // by the stored objects
+
+	half := m.sets["all"].GetAddresses()[:100_000]
+	m.changed.deltas = []*ringfencev1.AddressSetDelta{{Id: "all", Removed: m.sets["all"].GetAddresses()[100_000:]}}
+	m.sets["all"] = &ringfencev1.AddressSet{Id: "all", Description: "set all", Addresses: half}
+	m.publish()
+	f.reaches(m.want(node))
+}
+
+// TestFollowersEndWithTheModel publishes random windows while followers come, go, lose their connection and miss windows.
+func TestFollowersEndWithTheModel(t *testing.T) {
+	const seed = 20261123
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	s, l := eventlogtest.StartLog(t)
+	m := shop(t, l)
+	nodes := []string{node, "node-2", "node-3"}
+	followers := map[string][]*follower{}
+	conns := map[*follower]*nats.Conn{}
+	for step := range 300 {
+		m.randomChange(rng, nodes)
+		m.collect()
+		switch n := nodes[rng.IntN(len(nodes))]; rng.IntN(12) {
+		case 0:
+			nc := s.Conn(fmt.Sprintf("enforcer-%d", step))
+			f := follow(t, nc, n)
+			followers[n] = append(followers[n], f)
+			conns[f] = nc
+		case 1:
+			if fs := followers[n]; len(fs) > 0 {
+				_ = conns[fs[rng.IntN(len(fs))]].ForceReconnect()
+			}
+		case 2:
+			if fs := followers[n]; len(fs) > 0 {
+				fs[0].stop()
+				followers[n] = fs[1:]
+			}
+		}
+		if rng.IntN(15) == 0 {
+			m.publishUnheard()
+		} else {
+			m.publish()
+		}
+		if rng.IntN(20) == 0 {
+			time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
+		}
+	}
+	m.publish()
+	checked := 0
+	for n, fs := range followers {
+		for _, f := range fs {
+			f.reaches(m.want(n))
+			checked++
+		}
+	}
+	if checked == 0 {
+		t.Error("no follower was left to check")
+	}
+	t.Logf("%d windows, %d followers checked", m.window, checked)
+}
+
+// publishUnheard stores a window and its plans, and sends neither.
+func (m *model) publishUnheard() {
+	m.t.Helper()
+	m.window++
+	m.sequence++
+	o := m.changed.objects
+	for _, d := range m.changed.deltas {
+		if set, ok := m.sets[d.GetId()]; ok {
+			o.Sets = append(o.Sets, set)
+		}
+	}
+	for id := range m.changed.policies {
+		o.Policies = append(o.Policies, m.policies[id])
+	}
+	w := &ringfencev1.Window{Number: m.window, Version: m.version()}
+	var plans []*ringfencev1.NodePlan
+	for n := range m.changed.plans {
+		m.plans[n].ProvisionedVersion = m.provisioned
+		plans = append(plans, m.plans[n])
+	}
+	if err := eventlog.PublishUnheard(m.t.Context(), m.log, w, o, m.head(), plans); err != nil {
+		m.t.Fatal(err)
+	}
+	m.changed.objects = eventlog.Objects{}
+	m.reset()
+}
+
+func (m *model) randomChange(rng *rand.Rand, nodes []string) {
+	setIDs := []string{"web", "db", "cache", "queue", "proxy"}
+	policyIDs := []string{"p-web", "p-db", "p-cache", "p-queue"}
+	some := func(ids []string) []string {
+		return slices.DeleteFunc(slices.Clone(ids), func(string) bool { return rng.IntN(2) == 0 })
+	}
+	touched := map[string]bool{}
+	ensureSets := func(ids []string) {
+		for _, id := range ids {
+			if _, ok := m.sets[id]; !ok && !touched[id] {
+				touched[id] = true
+				m.set(id, uint32(rng.IntN(9)), uint32(rng.IntN(9)))
+			}
+		}
+	}
+	for id := range maps.Clone(m.sets) {
+		if rng.IntN(4) == 0 && !touched[id] {
+			touched[id] = true
+			m.set(id, uint32(rng.IntN(9)), uint32(rng.IntN(9)), uint32(rng.IntN(9)))
+		}
+	}
+	if rng.IntN(2) == 0 {
+		id, sets := policyIDs[rng.IntN(len(policyIDs))], some(setIDs)
+		ensureSets(sets)
+		m.policy(id, sets...)
+	}
+	if rng.IntN(2) == 0 {
+		policies := some(policyIDs)
+		for _, id := range policies {
+			if _, ok := m.policies[id]; !ok {
+				sets := some(setIDs)
+				ensureSets(sets)
+				m.policy(id, sets...)
+			}
+		}
+		m.plan(nodes[rng.IntN(len(nodes))], policies...)
+	}
+	if rng.IntN(10) == 0 {
+		m.provisioned++
+	}
+}
