@@ -13,6 +13,7 @@ var (
 	// Open it again, write everything that is known, then Synced.
 	ErrIncarnation = errors.New("the log is a new incarnation")
 	// ErrGap says that facts between two others, or at the end, are no longer there though they should be.
+	// Policy-store repairs it by Renew.
 	ErrGap = errors.New("the log has a gap")
 	// ErrFull says that the log refused to store because its limit or its disk is full. What was acknowledged stays.
 	// Publish again, with back-off, once space was made.

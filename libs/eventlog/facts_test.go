@@ -410,3 +410,25 @@ func TestAFullLogRefusesAndKeeps(t *testing.T) {
 		t.Errorf("after space was made: %d, %v", sequence, err)
 	}
 }
+
+func TestRenewIsANewIncarnationInPlace(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	p := l.Producer("watcher")
+	publish(t, p, namespaces(5)...)
+	_, end := tail(t.Context(), l, 0)
+	repaired := s.Create()
+	if err := repaired.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended(t, end, eventlog.ErrIncarnation)
+	if repaired.Incarnation() == l.Incarnation() || repaired.Base() != 6 {
+		t.Errorf("incarnation %s after %s, base %d", repaired.Incarnation(), l.Incarnation(), repaired.Base())
+	}
+	publish(t, repaired.Producer("watcher"), namespace("a"))
+	if got := collect(t, repaired.Read(t.Context(), repaired.Base(), 0)); !slices.Equal(got, []string{"6 #1 a"}) {
+		t.Errorf("read: %v", got)
+	}
+	if again := s.Create(); again.Incarnation() != repaired.Incarnation() || again.Base() != 6 {
+		t.Errorf("opened again: %s, base %d", again.Incarnation(), again.Base())
+	}
+}

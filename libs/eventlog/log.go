@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ type Log struct {
 	nc          *nats.Conn
 	js          jetstream.JetStream
 	incarnation string
+	base        uint64
 	reconnects  uint64 // of the connection when the incarnation was learned
 	garbage     atomic.Uint64
 }
@@ -94,6 +96,40 @@ func (l *Log) learn(ctx context.Context) error {
 	if l.incarnation == "" {
 		return backoff.Permanent(fmt.Errorf("stream %s has no incarnation in its metadata: not made by policy-store", streamFacts))
 	}
+	l.base = 1
+	if base, err := strconv.ParseUint(info.Config.Metadata[baseKey], 10, 64); err == nil {
+		l.base = base
+	}
+	return nil
+}
+
+// Renew gives up all facts and begins a new incarnation in the same stream: the way out when facts were lost (ErrGap), for
+// producers then write everything again. Only policy-store calls it. The Log is of the new incarnation afterwards; it must
+// not be in use otherwise.
+func (l *Log) Renew(ctx context.Context) error {
+	s, err := l.stream(ctx, streamFacts)
+	if err != nil {
+		return fmt.Errorf("renew: %w", err)
+	}
+	cfg := s.CachedInfo().Config
+	if cfg.Metadata == nil {
+		cfg.Metadata = map[string]string{}
+	}
+	cfg.Metadata[incarnationKey] = nuid.Next()
+	cfg.Metadata[baseKey] = strconv.FormatUint(s.CachedInfo().State.LastSeq+1, 10)
+	err = call(ctx, l.nc, func(ctx context.Context) error {
+		_, err := l.js.UpdateStream(ctx, cfg)
+		return err
+	})
+	if err == nil {
+		err = l.Trim(ctx, s.CachedInfo().State.LastSeq+1)
+	}
+	if err == nil {
+		err = l.learn(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("renew: %w", err)
+	}
 	return nil
 }
 
@@ -119,6 +155,9 @@ func (l *Log) stream(ctx context.Context, name string) (s jetstream.Stream, err 
 
 // Incarnation is the random name that the log was given when its disk was first used.
 func (l *Log) Incarnation() string { return l.incarnation }
+
+// Base is the first sequence of the incarnation: who has read from there on has read all of it.
+func (l *Log) Base() uint64 { return l.base }
 
 // Garbage counts the messages that this Log skipped because they could not be decoded.
 func (l *Log) Garbage() uint64 { return l.garbage.Load() }

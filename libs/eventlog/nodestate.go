@@ -115,12 +115,12 @@ func (s *nodeState) applySets(w *ringfencev1.Window) {
 			continue
 		}
 		fresh[d.GetId()] = true
-		s.sets[d.GetId()] = held[*ringfencev1.AddressSet]{changeSet(h.value, d), w.GetNumber()}
+		s.sets[d.GetId()] = held[*ringfencev1.AddressSet]{ChangeSet(h.value, d), w.GetNumber()}
 	}
 }
 
-// changeSet gives the set after a delta.
-func changeSet(set *ringfencev1.AddressSet, d *ringfencev1.AddressSetDelta) *ringfencev1.AddressSet {
+// ChangeSet gives the set after a delta, which must not delete it. It changes neither.
+func ChangeSet(set *ringfencev1.AddressSet, d *ringfencev1.AddressSetDelta) *ringfencev1.AddressSet {
 	if d.GetReplace() != nil {
 		set = d.GetReplace()
 	}
@@ -220,7 +220,7 @@ func (s *nodeState) takeRecent() {
 		set := d.GetReplace()
 		for _, more := range s.recent.GetSets()[i:] {
 			if more.GetId() == d.GetId() {
-				set = changeSet(set, more)
+				set = ChangeSet(set, more)
 			}
 		}
 		s.sets[d.GetId()] = held[*ringfencev1.AddressSet]{set, s.recent.GetNumber()}

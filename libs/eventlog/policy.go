@@ -40,7 +40,7 @@ func InSync(producers []string) bool {
 // PublishWindow publishes window w in the order that joining relies on: objects are stored, then plans, then head, then
 // the window is sent, then what was removed is purged. So whoever reads a head finds everything of its window, and whoever
 // gets a window finds everything of it. After an error publish the same window again; every step may be repeated.
-// It fills in the window and version of plans, and the window of head.
+// It fills in the window of head; plans are stored with the window's number and version, and left as they are.
 func (l *Log) PublishWindow(ctx context.Context, w *ringfencev1.Window, objects Objects, head *ringfencev1.PolicyHead, plans []*ringfencev1.NodePlan) error {
 	if err := l.storeObjects(ctx, w, objects, head, plans); err != nil {
 		return fmt.Errorf("window %d: %w", w.GetNumber(), err)
@@ -137,8 +137,11 @@ func setMessages(window uint64, set *ringfencev1.AddressSet) ([]*nats.Msg, error
 func planMessages(w *ringfencev1.Window, plans []*ringfencev1.NodePlan) ([]*nats.Msg, error) {
 	out := make([]*nats.Msg, 0, len(plans))
 	for _, plan := range plans {
-		plan.Window, plan.Version = w.GetNumber(), w.GetVersion()
-		msg, err := encode(planSubject(plan.GetNode()), plan)
+		stored := &ringfencev1.NodePlan{
+			Node: plan.GetNode(), Version: w.GetVersion(), Window: w.GetNumber(), Pods: plan.GetPods(),
+			NodeAddresses: plan.GetNodeAddresses(), ProvisionedVersion: plan.GetProvisionedVersion(), Removed: plan.GetRemoved(),
+		}
+		msg, err := encode(planSubject(plan.GetNode()), stored)
 		if err != nil {
 			return nil, err
 		}

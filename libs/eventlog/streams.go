@@ -19,6 +19,9 @@ const (
 // incarnationKey is where the metadata of FACTS keeps the incarnation.
 const incarnationKey = "ringfence.incarnation"
 
+// baseKey is where it keeps the first sequence of the incarnation, when that is not 1.
+const baseKey = "ringfence.base"
+
 // dedupeWindow is how long the log remembers idempotence ids; a producer that was away for longer compares with Latest.
 const dedupeWindow = 2 * time.Minute
 

@@ -163,7 +163,7 @@ func (m *model) publish() *ringfencev1.Window {
 	}
 	var plans []*ringfencev1.NodePlan
 	for n := range m.changed.plans {
-		m.plans[n].ProvisionedVersion = m.provisioned
+		m.plans[n].ProvisionedVersion, m.plans[n].Window, m.plans[n].Version = m.provisioned, m.window, m.version()
 		plans = append(plans, m.plans[n])
 	}
 	if err := m.log.PublishWindow(m.t.Context(), w, o, m.head(), plans); err != nil {
@@ -546,7 +546,7 @@ func (m *model) publishUnheard() {
 	w := &ringfencev1.Window{Number: m.window, Version: m.version()}
 	var plans []*ringfencev1.NodePlan
 	for n := range m.changed.plans {
-		m.plans[n].ProvisionedVersion = m.provisioned
+		m.plans[n].ProvisionedVersion, m.plans[n].Window, m.plans[n].Version = m.provisioned, m.window, m.version()
 		plans = append(plans, m.plans[n])
 	}
 	if err := eventlog.PublishUnheard(m.t.Context(), m.log, w, o, m.head(), plans); err != nil {
