@@ -27,15 +27,16 @@ func compareHeld(a, b held) int {
 	return cmp.Or(cmp.Compare(a.sequence, b.sequence), cmp.Compare(a.subject, b.subject))
 }
 
-// provision is the console's versioned side: objects by content, the chunks of versions on their way, and the version in
-// force. A version takes effect at the fact that completes it, be it a chunk or an object.
+// provision is the console's versioned side: objects by content, the last chunk of each number, and the version in force.
+// A version takes effect at the fact that completes it, be it a chunk or an object.
 type provision struct {
 	objects map[string]storedObject
-	// pending holds, by chunk number, the chunks that came since the version in force was committed.
-	pending map[uint32]held
-	// missing are the objects that the pending version lacks; only meaningful while its chunks are complete.
-	missing  map[string]string
+	// slots holds the last chunk of each number, of whatever version.
+	slots map[uint32]held
+	// complete says that the slots hold all chunks of a version that is not in force; missing are the objects, by
+	// SHA-256, that it lacks.
 	complete bool
+	missing  map[string]string
 	force    manifest
 }
 
@@ -56,7 +57,7 @@ type manifest struct {
 	services map[string]portSet
 }
 
-// edition tells versions apart, also two of the same number.
+// edition tells versions apart, also two of one number: a console that was restored counts on from where its backup was.
 type edition struct {
 	version int64
 	chunks  uint32
@@ -66,7 +67,7 @@ type edition struct {
 var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 func newProvision() *provision {
-	return &provision{objects: map[string]storedObject{}, pending: map[uint32]held{}}
+	return &provision{objects: map[string]storedObject{}, slots: map[uint32]held{}}
 }
 
 // putObject takes in a content-addressed object and reports whether it committed a version.
@@ -168,11 +169,7 @@ func (p *provision) putChunk(s subject, h held) (bool, error) {
 	if err := checkChunk(s, m); err != nil {
 		return false, err
 	}
-	if p.inForce(m) {
-		delete(p.pending, m.GetChunk())
-	} else {
-		p.pending[m.GetChunk()] = h
-	}
+	p.slots[m.GetChunk()] = h
 	p.recount()
 	return p.commit(), nil
 }
@@ -199,20 +196,14 @@ func checkChunk(s subject, m *ringfencev1.Provisioned) error {
 	return nil
 }
 
-// removeChunk forgets a pending chunk. A version in force keeps its own until the next one.
+// removeChunk empties a slot. A version in force keeps its own chunks until the next one.
 func (p *provision) removeChunk(s subject) {
 	number, err := strconv.ParseUint(s.rest[0], 10, 32)
 	if err != nil {
 		return
 	}
-	delete(p.pending, uint32(number))
+	delete(p.slots, uint32(number))
 	p.recount()
-}
-
-// inForce tells whether the chunk repeats one of the version in force.
-func (p *provision) inForce(m *ringfencev1.Provisioned) bool {
-	i := int(m.GetChunk())
-	return i < len(p.force.chunks) && proto.Equal(p.force.chunks[i].fact.GetProvisioned(), m)
 }
 
 func editionOf(h held) edition {
@@ -220,25 +211,16 @@ func editionOf(h held) edition {
 	return edition{version: m.GetVersion(), chunks: m.GetChunks(), at: m.GetProvisionedAt().AsTime()}
 }
 
-// recount finds out whether all chunks of one version are there, and which of its objects are not.
+// recount finds out whether the slots hold all of a version that is not in force, and which of its objects are missing.
 func (p *provision) recount() {
 	p.complete, p.missing = false, map[string]string{}
-	first, ok := p.pending[0]
-	if !ok {
-		return
-	}
-	want, have := editionOf(first), uint32(0)
-	for _, h := range p.pending {
-		if editionOf(h) == want {
-			have++
-		}
-	}
-	if have != want.chunks {
+	first, ok := p.slots[0]
+	if !ok || p.count(editionOf(first)) != editionOf(first).chunks || p.inForce() {
 		return
 	}
 	p.complete = true
-	for number := range want.chunks {
-		for _, entry := range p.pending[number].fact.GetProvisioned().GetEntries() {
+	for number := range editionOf(first).chunks {
+		for _, entry := range p.slots[number].fact.GetProvisioned().GetEntries() {
 			if stored, ok := p.objects[entry.GetSha256()]; !ok || stored.href != entry.GetHref() {
 				p.missing[entry.GetSha256()] = entry.GetHref()
 			}
@@ -246,16 +228,37 @@ func (p *provision) recount() {
 	}
 }
 
-// commit puts the pending version in force if nothing of it is missing.
+// count is how many chunks of an edition are there. Slots beyond its number of chunks hold other editions.
+func (p *provision) count(e edition) uint32 {
+	n := uint32(0)
+	for _, h := range p.slots {
+		if editionOf(h) == e {
+			n++
+		}
+	}
+	return n
+}
+
+// inForce tells whether the slots repeat the version in force.
+func (p *provision) inForce() bool {
+	for i, h := range p.force.chunks {
+		if !proto.Equal(h.fact.GetProvisioned(), p.slots[uint32(i)].fact.GetProvisioned()) {
+			return false
+		}
+	}
+	return len(p.force.chunks) > 0
+}
+
+// commit puts the version in the slots in force if nothing of it is missing.
 func (p *provision) commit() bool {
 	if !p.complete || len(p.missing) > 0 {
 		return false
 	}
 	next := manifest{objects: map[string]bool{}, ruleSets: map[string]*ringfencev1.RuleSet{},
 		ipLists: map[string]*ipList{}, services: map[string]portSet{}}
-	count := editionOf(p.pending[0]).chunks
+	count := editionOf(p.slots[0]).chunks
 	for number := range count {
-		h := p.pending[number]
+		h := p.slots[number]
 		next.version = h.fact.GetProvisioned().GetVersion()
 		next.chunks = append(next.chunks, h)
 		for _, entry := range h.fact.GetProvisioned().GetEntries() {
@@ -264,7 +267,6 @@ func (p *provision) commit() bool {
 	}
 	p.force = next
 	maps.DeleteFunc(p.objects, func(sha string, _ storedObject) bool { return !next.objects[sha] })
-	clear(p.pending)
 	p.recount()
 	return true
 }
@@ -284,22 +286,16 @@ func (m *manifest) take(sha string, stored storedObject) {
 // namedMissing limits how many absent objects a warning names.
 const namedMissing = 5
 
-// warnings says why a newer version is not in force.
+// warnings says why the version that came last is not in force.
 func (p *provision) warnings() []string {
-	if len(p.pending) == 0 {
+	newest := p.newest()
+	if newest.fact == nil {
 		return nil
 	}
-	newest := slices.MaxFunc(slices.Collect(maps.Values(p.pending)), compareHeld)
 	e := editionOf(newest)
 	prefix := fmt.Sprintf("provisioned version %d is incomplete, version %d stays in force: ", e.version, p.force.version)
-	if !p.complete {
-		have := 0
-		for _, h := range p.pending {
-			if editionOf(h) == e {
-				have++
-			}
-		}
-		return []string{fmt.Sprintf("%s%d of %d chunks are there", prefix, have, e.chunks)}
+	if !p.complete || editionOf(p.slots[0]) != e {
+		return []string{fmt.Sprintf("%s%d of %d chunks are there", prefix, p.count(e), e.chunks)}
 	}
 	var out []string
 	for i, sha := range slices.Sorted(maps.Keys(p.missing)) {
@@ -312,10 +308,34 @@ func (p *provision) warnings() []string {
 	return out
 }
 
+// newest is the last chunk that came after the version in force and is not of it.
+func (p *provision) newest() held {
+	var newest, floor held
+	for _, h := range p.force.chunks {
+		floor = latest(floor, h)
+	}
+	for _, h := range p.slots {
+		if h.sequence > floor.sequence && (floor.fact == nil || editionOf(h) != editionOf(floor)) {
+			newest = latest(newest, h)
+		}
+	}
+	return newest
+}
+
+func latest(a, b held) held {
+	if compareHeld(a, b) > 0 {
+		return a
+	}
+	return b
+}
+
 // facts lists everything that brings a new engine to the same state when it is applied in the order of the log.
 func (p *provision) facts() []held {
 	out := slices.Clone(p.force.chunks)
-	for _, h := range p.pending {
+	for number, h := range p.slots {
+		if int(number) < len(p.force.chunks) && h == p.force.chunks[number] {
+			continue
+		}
 		out = append(out, h)
 	}
 	for _, o := range p.objects {

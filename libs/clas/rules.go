@@ -98,11 +98,16 @@ func (r ruleResolver) ruleSet(set *ringfencev1.RuleSet) {
 // scope reads one scope. An entry that is not a label that was ever known closes the whole scope.
 func (r ruleResolver) scope(scope *ringfencev1.Scope) (expression, []string) {
 	s, warnings := r.side(scope.GetEntries())
-	if s.all || len(s.lists) > 0 {
+	if slices.ContainsFunc(scope.GetEntries(), namesNoLabel) {
 		warnings = append(warnings, "names something other than labels; it covers nothing")
 		s.labels.nothing = true
 	}
 	return s.labels, warnings
+}
+
+func namesNoLabel(a *ringfencev1.Actor) bool {
+	_, isLabel := a.GetActor().(*ringfencev1.Actor_Label)
+	return !isLabel
 }
 
 // side reads a list of actors: labels of one key are alternatives, labels of different keys must all hold, and actors of
