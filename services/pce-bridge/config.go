@@ -1,0 +1,110 @@
+package pcebridge
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/ringfence/ringfence/libs/pce"
+	"github.com/ringfence/ringfence/libs/service"
+)
+
+// Config is what pce-bridge can be told. The ranges are those of Illumio's chart; Validate holds them, and Run takes
+// whatever it is given.
+type Config struct {
+	service.Config `embed:""`
+
+	PceURL       string `help:"Address of the console: host:port, or a URL." name:"pce-url" required:""`
+	ClusterID    string `help:"Id (UUID) of the container cluster in the console." name:"cluster-id" required:""`
+	ClusterToken string `help:"Token that the console gave when the container cluster was made." name:"cluster-token" required:""`
+	OrgID        int    `help:"Organisation in the console; the number before the token's underscore where 0." name:"org-id" default:"0"`
+
+	ClusterMode      string `help:"What the cluster is in the console." name:"cluster-mode" enum:"clas,legacy,migrateLegacyToClas,migrateClasToLegacy,unpair" default:"clas"`
+	ContainerRuntime string `help:"Container runtime that is reported." name:"container-runtime" default:"containerd"`
+	ContainerManager string `help:"Container manager that is reported: kubernetes or openshift." name:"container-manager" enum:"kubernetes,openshift" default:"kubernetes"`
+
+	IgnoreCert bool   `help:"Do not verify the console's certificate." name:"ignore-cert"`
+	RootCADir  string `help:"Folder of PEM files with authorities to trust beside the system's." name:"root-ca-dir" default:"/etc/pki/tls/ilo_certs"`
+
+	PceAPIPolicyInterval            time.Duration `help:"How often a console without long poll is asked for changes (10s to 1h)." name:"pce-api-policy-interval" default:"30s"`
+	PceAPITimeout                   time.Duration `help:"How long one call may take (10s to 2h)." name:"pce-api-timeout" default:"2m"`
+	PceAPIMinBackoff                time.Duration `help:"First wait after a failed call (1s to 10m)." name:"pce-api-min-backoff" default:"60s"`
+	PceAPIMaxBackoff                time.Duration `help:"Longest wait after failed calls (1s to 20m)." name:"pce-api-max-backoff" default:"240s"`
+	LastAppliedPolicyUpdateInterval time.Duration `help:"How often the applied version is reported (5s at least)." name:"last-applied-policy-update-interval" default:"120s"`
+	LinkDownAfter                   time.Duration `help:"Time without an answer after which the console counts as away; three policy intervals, at least 60 s, where 0." name:"link-down-after" default:"0s"`
+}
+
+// Validate is called when flags and environment were read.
+func (c *Config) Validate() error {
+	var errs []error
+	within := func(name string, value, low, high time.Duration) {
+		if value < low || value > high {
+			errs = append(errs, fmt.Errorf("--%s: %s is not between %s and %s", name, value, low, high))
+		}
+	}
+	within("pce-api-policy-interval", c.PceAPIPolicyInterval, 10*time.Second, time.Hour)
+	within("pce-api-timeout", c.PceAPITimeout, 10*time.Second, 2*time.Hour)
+	within("pce-api-min-backoff", c.PceAPIMinBackoff, time.Second, 10*time.Minute)
+	within("pce-api-max-backoff", c.PceAPIMaxBackoff, c.PceAPIMinBackoff, 20*time.Minute)
+	within("last-applied-policy-update-interval", c.LastAppliedPolicyUpdateInterval, 5*time.Second, 24*time.Hour)
+	return errors.Join(errs...)
+}
+
+func (c *Config) linkDownAfter() time.Duration {
+	if c.LinkDownAfter > 0 {
+		return c.LinkDownAfter
+	}
+	return max(3*c.PceAPIPolicyInterval, time.Minute)
+}
+
+// client makes the console's client from the configuration.
+func (c *Config) client() (*pce.Client, error) {
+	org, ok := c.OrgID, c.OrgID > 0
+	if !ok {
+		if org, ok = pce.OrgOfToken(c.ClusterToken); !ok {
+			return nil, errors.New("cluster_token does not begin with an organisation's number and an underscore; give --org-id or the right token")
+		}
+	}
+	roots, err := authorities(c.RootCADir)
+	if err != nil {
+		return nil, err
+	}
+	return pce.New(pce.Config{
+		URL: c.PceURL, OrgID: org, User: c.ClusterID, Secret: c.ClusterToken, Cluster: c.ClusterID,
+		RootCAs: roots, IgnoreCert: c.IgnoreCert, Timeout: c.PceAPITimeout, Retries: 1,
+	})
+}
+
+// authorities gives the system's authorities with those of the files in dir. A folder that is not there adds none.
+func authorities(dir string) (*x509.CertPool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || dir == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("authorities: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a static image has none
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		// A mounted ConfigMap holds its files behind links, and a folder of its own bookkeeping.
+		if info, err := os.Stat(path); err != nil || info.IsDir() {
+			continue
+		}
+		text, err := os.ReadFile(path) // #nosec G304 -- the operator's folder
+		if err != nil {
+			return nil, fmt.Errorf("authorities: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("authorities: %s holds no certificate in PEM form", path)
+		}
+	}
+	return pool, nil
+}

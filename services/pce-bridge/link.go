@@ -1,0 +1,95 @@
+package pcebridge
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+// link knows whether the console answers. The loop that talks to the console tells it; it writes the fact when the state
+// changes. It is safe for concurrent use and outlives the incarnations of the log.
+type link struct {
+	downAfter time.Duration
+	now       func() time.Time
+	metrics   *metrics
+
+	mu       sync.Mutex
+	since    time.Time // last answer, or the start
+	answered bool
+	reason   string
+	told     chan struct{}
+}
+
+func newLink(downAfter time.Duration, m *metrics) *link {
+	return &link{downAfter: downAfter, now: time.Now, metrics: m, since: time.Now(), reason: "no answer since the start", told: make(chan struct{}, 1)}
+}
+
+// answer notes that the console answered.
+func (l *link) answer() { l.tell(func() { l.since, l.answered = l.now(), true }) }
+
+// fail notes why it did not.
+func (l *link) fail(reason string) { l.tell(func() { l.reason = reason }) }
+
+func (l *link) tell(note func()) {
+	l.mu.Lock()
+	note()
+	l.mu.Unlock()
+	select {
+	case l.told <- struct{}{}:
+	default: // it will look at the state of now anyway
+	}
+}
+
+// state gives the link's state, nil while it is not known, and how long until time alone changes it.
+func (l *link) state() (*ringfencev1.PceLink, time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	left := l.downAfter - l.now().Sub(l.since)
+	switch {
+	case left <= 0:
+		return &ringfencev1.PceLink{Reason: l.reason}, time.Hour
+	case l.answered:
+		return &ringfencev1.PceLink{Up: true, Reason: "the PCE answers"}, left
+	default:
+		return nil, left
+	}
+}
+
+// keep writes the link's state to the log until ctx ends or the log fails.
+func (l *link) keep(ctx context.Context, to *ledger) error {
+	for {
+		state, left := l.state()
+		if err := l.write(ctx, to, state); err != nil {
+			return err
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-ctx.Done():
+		case <-l.told:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// write stores a state that differs from the log's in being up or down; another reason for it is no difference.
+func (l *link) write(ctx context.Context, to *ledger, state *ringfencev1.PceLink) error {
+	if state == nil {
+		return nil
+	}
+	l.metrics.linkUp.Set(0)
+	if state.GetUp() {
+		l.metrics.linkUp.Set(1)
+	}
+	if held := to.get(eventlog.LinkSubject); held != nil && held.GetPceLink().GetUp() == state.GetUp() {
+		return nil
+	}
+	fact := &ringfencev1.Fact{Body: &ringfencev1.Fact_PceLink{PceLink: state}}
+	return to.write(ctx, "link", eventlog.Draft{Subject: eventlog.LinkSubject, Fact: fact})
+}

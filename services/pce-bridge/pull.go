@@ -1,0 +1,151 @@
+package pcebridge
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/ringfence/ringfence/libs/pce"
+)
+
+const (
+	// longPoll is how long the console may hold an open question.
+	longPoll = 25 * time.Second
+	// pollSlack is what a long poll may take beyond that before the console counts as silent.
+	pollSlack = 15 * time.Second
+	// startupBackoff is the first wait where nobody listens at the console's address yet.
+	startupBackoff = time.Second
+)
+
+// puller brings the console's state to the log, change by change.
+type puller struct {
+	*bridge
+	held    *ledger
+	fetcher *fetcher
+	// cursor of the last state that was recorded; empty where everything is to be fetched.
+	cursor string
+	// polling: the console has no long poll; started: it was asked since the last failure.
+	polling, started bool
+}
+
+// pull runs until ctx ends or the log fails. Failures of the console are complained of and waited out.
+func (b *bridge) pull(ctx context.Context, held *ledger) error {
+	p := &puller{bridge: b, held: held, fetcher: &fetcher{client: b.client, cluster: b.agent.Cluster()}}
+	usual, early := b.patience(b.config.PceAPIMinBackoff), b.patience(min(startupBackoff, b.config.PceAPIMinBackoff))
+	for {
+		err := p.turn(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errLog):
+			return err
+		case err == nil:
+			usual.Reset()
+			early.Reset()
+			continue
+		}
+		p.failed(err)
+		wait := usual
+		if nobodyListens(err) {
+			wait = early
+		}
+		sleep(ctx, wait.NextBackOff())
+	}
+}
+
+func (b *bridge) patience(first time.Duration) *backoff.ExponentialBackOff {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = first, max(first, b.config.PceAPIMaxBackoff)
+	wait.Multiplier, wait.RandomizationFactor = 2, 0.2
+	return wait
+}
+
+// turn waits for a change and records it.
+func (p *puller) turn(ctx context.Context) error {
+	next, err := p.wait(ctx)
+	if err != nil {
+		return err
+	}
+	if next != "" && next == p.cursor {
+		return nil
+	}
+	seen, err := p.fetcher.fetch(ctx)
+	if err != nil {
+		return err
+	}
+	p.link.answer()
+	p.warnOf(seen.policy)
+	before := p.held.committed
+	if err := p.held.record(ctx, seen); err != nil {
+		return err
+	}
+	if before == nil || before.version != seen.version {
+		p.log.Info().Int64("version", seen.version).Int("objects", len(seen.objects)).Int("labels", len(seen.labels)).
+			Int("profiles", len(seen.profiles)).Msg("the provisioned policy is in the log")
+	}
+	p.cursor = next
+	p.committed.Store(seen.version)
+	p.ready(componentPCE, nil)
+	p.settle("pce", "the PCE answers again")
+	return nil
+}
+
+// wait returns when there may be something to fetch, with the cursor of that state where the console has cursors.
+func (p *puller) wait(ctx context.Context) (string, error) {
+	p.metrics.polls.Inc()
+	if p.polling {
+		if p.started {
+			sleep(ctx, p.config.PceAPIPolicyInterval)
+		}
+		p.started = true
+		return "", ctx.Err()
+	}
+	hold := longPoll
+	if p.cursor == "" {
+		hold = 0
+	}
+	bounded, cancel := context.WithTimeout(ctx, hold+pollSlack)
+	defer cancel()
+	changes, err := p.agent.WaitForChanges(bounded, p.cursor, hold)
+	if pce.KindOf(err) == pce.Missing {
+		p.log.Info().Dur("interval", p.config.PceAPIPolicyInterval).Msg("the PCE has no agent API: polling for changes")
+		p.polling, p.started = true, true
+		return "", nil
+	}
+	if err == nil {
+		p.link.answer()
+	}
+	return changes.Cursor, err
+}
+
+// failed notes a failure of the console. After one, everything is fetched: it may have been restored meanwhile.
+func (p *puller) failed(err error) {
+	p.cursor, p.started = "", false
+	p.fetcher.forget()
+	kind := kindOf(err)
+	p.complain("pce", kind, err)
+	p.ready(componentPCE, p.notReady(err))
+	if kind == string(pce.Malformed) {
+		p.link.answer() // it answers, if only nonsense
+		return
+	}
+	p.link.fail(err.Error())
+}
+
+// notReady keeps the service ready once a version is committed: what the log holds stays in force without the console.
+func (p *puller) notReady(err error) error {
+	if p.held.synced {
+		return nil
+	}
+	return err
+}
+
+// nobodyListens tells a console that is not there (yet) from one that fails.
+func nobodyListens(err error) bool {
+	var dns *net.DNSError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns)
+}
