@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/ringfence/ringfence/libs/clas"
+)
+
+type explainCommand struct {
+	Source      string  `arg:"" help:"Who connects: namespace/pod, namespace/kind/name (shop/deployment/web), or an address."`
+	Destination string  `arg:"" help:"To whom: the same, and namespace/service/name."`
+	Port        service `arg:"" placeholder:"PORT[/PROTO]" help:"Port, tcp unless a protocol follows: 8080, 53/udp."`
+	place       `embed:""`
+	output      `embed:""`
+}
+
+// Help gives the example and the exit codes.
+func (explainCommand) Help() string {
+	return `Exit code 0: policy allows it. Exit code 3: it does not, be it blocked or, where the mode does not block yet, potentially
+blocked; also when an endpoint is not known.
+
+Examples:
+
+    ringfence explain shop/deployment/web shop/service/api 80
+    ringfence explain shop/web-7c4f 10.1.0.9 5432/tcp --time 10m`
+}
+
+// Run explains.
+func (c *explainCommand) Run(s *session) error {
+	r, _, err := s.fold(c.place)
+	if err != nil {
+		return err
+	}
+	query := clas.Query{Source: c.Source, Destination: c.Destination, Port: c.Port.port, Protocol: c.Port.protocol}
+	answer, err := r.Engine.Explain(query)
+	if err != nil {
+		return fmt.Errorf("explain at sequence %d: %w; an endpoint is namespace/pod, namespace/kind/name or an address, as of then", r.Last, err)
+	}
+	if !c.json() {
+		s.printExplanation(answer)
+	} else if err := s.printJSON(answer); err != nil {
+		return err
+	}
+	if answer.Verdict != clas.Allowed {
+		return errNotAllowed
+	}
+	return nil
+}
+
+// printExplanation prints the engine's words, and the ids by which flows name the rules.
+func (s *session) printExplanation(answer clas.Explanation) {
+	fmt.Fprintln(s.stdout, answer.Text())
+	if answer.Outbound.RuleID != "" {
+		fmt.Fprintf(s.stdout, "  outbound rule id %s\n", answer.Outbound.RuleID)
+	}
+	if answer.Inbound.RuleID != "" {
+		fmt.Fprintf(s.stdout, "  inbound rule id %s\n", answer.Inbound.RuleID)
+	}
+}

@@ -1,0 +1,100 @@
+// Command ringfence is the operator's command line: what the log holds, which policy follows from it now and at any place
+// in the past, and why two endpoints may or may not talk.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/tools/ringfence"
+)
+
+const about = `Ask Ringfence what is enforced, why, and what was.
+
+Exit codes: 0 done (explain: allowed), 1 failed, 2 wrong usage, 3 not allowed or not found, 4 digests differ.
+
+Without --server it opens a port-forward to policy-store in the cluster of the kubeconfig.`
+
+// Exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitNot    = 3
+	exitDiffer = 4
+)
+
+var (
+	// errNotAllowed ends explain when policy does not allow the connection. It was said already.
+	errNotAllowed = errors.New("not allowed")
+	// errDiffer says that a replay gave another digest than the live policy has.
+	errDiffer = errors.New("the replayed policy differs from the live one")
+)
+
+type cli struct {
+	Server     string        `placeholder:"URL" env:"RINGFENCE_SERVER" help:"The log's server, for instance nats://127.0.0.1:4222."`
+	Kubeconfig string        `type:"path" placeholder:"FILE" help:"Kubeconfig to use; KUBECONFIG or ~/.kube/config otherwise."`
+	Context    string        `placeholder:"NAME" help:"Context of the kubeconfig."`
+	Namespace  string        `short:"n" default:"${namespace}" env:"RINGFENCE_NAMESPACE" help:"Namespace that Ringfence runs in."`
+	Patience   time.Duration `default:"15s" env:"RINGFENCE_PATIENCE" help:"Longest wait for a connection."`
+
+	Status  statusCommand  `cmd:"" help:"Show the log, the live policy, and how far every node enforces it."`
+	Facts   factsCommand   `cmd:"" help:"Print facts of the log as JSON lines."`
+	Export  exportCommand  `cmd:"" help:"Write the log's facts to one file."`
+	Replay  replayCommand  `cmd:"" help:"Fold the log from its start; print the policy and its digest."`
+	Explain explainCommand `cmd:"" help:"Say whether one endpoint may connect to another, and why."`
+	Flows   flowsCommand   `cmd:"" help:"Print the flows that the nodes reported."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run runs one command and gives the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var flags cli
+	parser := kong.Must(&flags, kong.Name("ringfence"), kong.Description(about), kong.UsageOnError(),
+		kong.Vars{"namespace": ringfence.Namespace}, kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	command, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "ringfence: %v; see ringfence --help\n", err)
+		return exitUsage
+	}
+	// What eventlog skips, it says to the context's logger.
+	log := zerolog.New(zerolog.ConsoleWriter{Out: stderr, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}})
+	s := &session{ctx: log.WithContext(ctx), stdin: stdin, stdout: stdout, stderr: stderr, address: ringfence.Address{
+		Server: flags.Server, Kubeconfig: flags.Kubeconfig, Context: flags.Context, Namespace: flags.Namespace, Patience: flags.Patience,
+	}}
+	return s.exitCode(command.Run(s))
+}
+
+// exitCode says on standard error what went wrong, where it was not said yet.
+func (s *session) exitCode(err error) int {
+	switch {
+	case err == nil, errors.Is(err, syscall.EPIPE):
+		return 0
+	case errors.Is(err, errNotAllowed):
+		return exitNot
+	}
+	fmt.Fprintf(s.stderr, "ringfence: %v\n", err)
+	switch {
+	case errors.Is(err, errDiffer):
+		return exitDiffer
+	case errors.Is(err, ringfence.ErrOutOfRange), errors.Is(err, clas.ErrUnknownEndpoint),
+		errors.Is(err, clas.ErrNoAddress), errors.Is(err, clas.ErrNoCommonFamily):
+		return exitNot
+	}
+	return exitFailed
+}

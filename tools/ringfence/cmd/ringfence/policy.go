@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/ringfence/ringfence/libs/clas"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+// The states below are a compiled policy as the command line shows it. What is optional is there with --policy alone.
+type policyState struct {
+	ID            string      `json:"id"`
+	Mode          string      `json:"mode"`
+	Labels        []string    `json:"labels"`
+	Pods          int         `json:"pods"`
+	InboundRules  int         `json:"inbound_rules"`
+	OutboundRules int         `json:"outbound_rules"`
+	Inbound       []ruleState `json:"inbound,omitempty"`
+	Outbound      []ruleState `json:"outbound,omitempty"`
+	Warnings      []string    `json:"warnings,omitempty"`
+}
+
+type ruleState struct {
+	ID    string      `json:"id"`
+	Href  string      `json:"href"`
+	Terms []termState `json:"terms"`
+}
+
+type termState struct {
+	Set   string   `json:"set"`
+	Ports []string `json:"ports"`
+}
+
+type setState struct {
+	ID          string   `json:"id"`
+	Description string   `json:"description"`
+	Size        int      `json:"size"`
+	Members     []string `json:"members,omitempty"`
+}
+
+type planState struct {
+	Node          string     `json:"node"`
+	NodeAddresses []string   `json:"node_addresses"`
+	Pods          int        `json:"pods"`
+	Members       []podState `json:"members,omitempty"`
+}
+
+type podState struct {
+	Pod       string   `json:"pod"`
+	UID       string   `json:"uid"`
+	Addresses []string `json:"addresses"`
+	Policy    string   `json:"policy"`
+}
+
+type modeState struct {
+	Namespace string `json:"namespace"`
+	Managed   bool   `json:"managed"`
+	Mode      string `json:"mode"`
+}
+
+func policyStates(policy clas.Policy, whole bool) []policyState {
+	pods := map[string]int{}
+	for _, plan := range policy.Plans {
+		for _, pod := range plan.GetPods() {
+			pods[pod.GetPolicy()]++
+		}
+	}
+	states := []policyState{}
+	for _, p := range policy.Policies {
+		state := policyState{
+			ID: p.GetId(), Mode: modeName(p.GetMode()), Labels: p.GetLabels(), Pods: pods[p.GetId()],
+			InboundRules: len(p.GetInbound()), OutboundRules: len(p.GetOutbound()), Warnings: p.GetWarnings(),
+		}
+		if whole {
+			state.Inbound, state.Outbound = ruleStates(p.GetInbound()), ruleStates(p.GetOutbound())
+		}
+		states = append(states, state)
+	}
+	return states
+}
+
+func ruleStates(rules []*ringfencev1.PolicyRule) []ruleState {
+	var states []ruleState
+	for _, rule := range rules {
+		state := ruleState{ID: rule.GetId(), Href: rule.GetHref()}
+		for _, term := range rule.GetTerms() {
+			ports := []string{}
+			for _, r := range term.GetPorts() {
+				ports = append(ports, portName(r))
+			}
+			state.Terms = append(state.Terms, termState{Set: term.GetAddressSet(), Ports: ports})
+		}
+		states = append(states, state)
+	}
+	return states
+}
+
+func setStates(policy clas.Policy, whole bool) []setState {
+	states := []setState{}
+	for _, set := range policy.Sets {
+		state := setState{ID: set.GetId(), Description: set.GetDescription(), Size: len(set.GetAddresses()) + len(set.GetPrefixes())}
+		if whole {
+			for _, address := range set.GetAddresses() {
+				state.Members = append(state.Members, addressName(address))
+			}
+			state.Members = append(state.Members, set.GetPrefixes()...)
+		}
+		states = append(states, state)
+	}
+	return states
+}
+
+func planStates(policy clas.Policy, whole bool) []planState {
+	states := []planState{}
+	for _, plan := range policy.Plans {
+		state := planState{Node: plan.GetNode(), NodeAddresses: plan.GetNodeAddresses(), Pods: len(plan.GetPods())}
+		for _, pod := range plan.GetPods() {
+			if whole {
+				state.Members = append(state.Members, podState{
+					Pod: pod.GetNamespace() + "/" + pod.GetName(), UID: pod.GetUid(), Addresses: pod.GetAddresses(), Policy: pod.GetPolicy(),
+				})
+			}
+		}
+		states = append(states, state)
+	}
+	return states
+}
+
+func modeStates(policy clas.Policy) []modeState {
+	states := []modeState{}
+	for _, n := range policy.Namespaces.GetNamespaces() {
+		states = append(states, modeState{Namespace: n.GetNamespace(), Managed: n.GetManaged(), Mode: modeName(n.GetMode())})
+	}
+	return states
+}
+
+func modeName(mode ringfencev1.EnforcementMode) string {
+	return strings.ToLower(strings.TrimPrefix(mode.String(), "ENFORCEMENT_MODE_"))
+}
+
+func addressName(address []byte) string {
+	if parsed, ok := netip.AddrFromSlice(address); ok {
+		return parsed.String()
+	}
+	return fmt.Sprintf("%x", address)
+}
+
+// portName gives ports as people write them: tcp/8080, tcp/8000-8999, udp, all services, icmp type 8.
+func portName(r *ringfencev1.PortRange) string {
+	if r.GetProtocol() < 0 {
+		return "all services"
+	}
+	name := protocolName(r.GetProtocol())
+	switch {
+	case r.IcmpType != nil && r.IcmpCode != nil:
+		return fmt.Sprintf("%s type %d code %d", name, r.GetIcmpType(), r.GetIcmpCode())
+	case r.IcmpType != nil:
+		return fmt.Sprintf("%s type %d", name, r.GetIcmpType())
+	case r.GetPort() == 0 && r.GetToPort() == 0:
+		return name
+	case r.GetToPort() > r.GetPort():
+		return fmt.Sprintf("%s/%d-%d", name, r.GetPort(), r.GetToPort())
+	}
+	return name + "/" + strconv.FormatUint(uint64(r.GetPort()), 10)
+}

@@ -1,0 +1,153 @@
+package ringfence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/tools/cluster"
+)
+
+// Where the chart puts policy-store.
+const (
+	Namespace     = "illumio-system"
+	StoreSelector = "app.kubernetes.io/name=policy-store"
+	StorePort     = 4222
+)
+
+// Address says how to reach a cluster's log.
+type Address struct {
+	// Server is the URL of the log's server. Where it is empty, the log is reached by a port-forward to policy-store.
+	Server string
+	// Kubeconfig and Context choose the cluster as kubectl does; Namespace is the one that policy-store runs in.
+	Kubeconfig string
+	Context    string
+	Namespace  string
+	// Patience bounds how long connecting may take.
+	Patience time.Duration
+}
+
+// Store is a connection to a cluster's log.
+type Store struct {
+	Log *eventlog.Log
+	// Conn serves what is not in the log, such as queries.
+	Conn *nats.Conn
+
+	stop context.CancelFunc
+}
+
+// lastError remembers what the dialer said of its last attempt.
+type lastError struct {
+	mu   sync.Mutex
+	text string
+}
+
+// Write takes a line of zerolog's.
+func (l *lastError) Write(line []byte) (int, error) {
+	var said struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(line, &said) == nil && said.Error != "" {
+		l.mu.Lock()
+		l.text = said.Error
+		l.mu.Unlock()
+	}
+	return len(line), nil
+}
+
+// because adds what was remembered.
+func (l *lastError) because(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.text == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, l.text)
+}
+
+// Connect reaches the log. The connection, and the port-forward under it, last until Close or until ctx ends.
+func (a Address) Connect(ctx context.Context) (*Store, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	impatient := time.AfterFunc(a.Patience, func() { stop(errImpatient) })
+	store, err := a.connect(ctx)
+	if !impatient.Stop() && err == nil {
+		store.Conn.Close()
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		err = a.advise(err, errors.Is(context.Cause(ctx), errImpatient))
+		stop(err)
+		return nil, err
+	}
+	store.stop = func() { stop(context.Canceled) }
+	return store, nil
+}
+
+func (a Address) connect(ctx context.Context) (*Store, error) {
+	server := a.Server
+	if server == "" {
+		local, err := a.forward(ctx)
+		if err != nil {
+			return nil, err
+		}
+		server = "nats://" + local
+	}
+	last := &lastError{}
+	nc, err := eventlog.Dialer{URL: server, Name: "ringfence", Log: zerolog.New(last)}.Dial(ctx)
+	if err != nil {
+		return nil, last.because(err)
+	}
+	log, err := eventlog.Open(ctx, nc)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &Store{Log: log, Conn: nc}, nil
+}
+
+// forward opens a port on this machine that leads to policy-store.
+func (a Address) forward(ctx context.Context) (string, error) {
+	kube, err := cluster.Open(a.Kubeconfig, a.Context)
+	if err != nil {
+		return "", err
+	}
+	pods, err := kube.Pods(ctx, a.Namespace, StoreSelector)
+	if err != nil {
+		return "", err
+	}
+	if len(pods) == 0 {
+		return "", fmt.Errorf("no pod %s in namespace %s of %s: %w", StoreSelector, a.Namespace, kube.Host(), errNoStore)
+	}
+	return kube.Forward(ctx, a.Namespace, StoreSelector, StorePort)
+}
+
+var (
+	errNoStore   = errors.New("is Ringfence installed there? choose another with --namespace or --context")
+	errImpatient = errors.New("no answer in time")
+)
+
+// advise adds to an error what to do next.
+func (a Address) advise(err error, late bool) error {
+	switch {
+	case errors.Is(err, errNoStore):
+		return err
+	case a.Server != "":
+		return fmt.Errorf("no log at %s within %s: %w; is policy-store running there?", a.Server, a.Patience, err)
+	case late:
+		return fmt.Errorf("no ready policy-store within %s: %w; look with: kubectl -n %s get pods", a.Patience, err, a.Namespace)
+	}
+	return fmt.Errorf("%w; or name the log's server with --server", err)
+}
+
+// Close ends the connection and the port-forward.
+func (s *Store) Close() {
+	s.Conn.Close()
+	s.stop()
+}
