@@ -67,8 +67,9 @@ const AnyICMP = -1
 type Ports struct {
 	// Protocol is the IANA number or AnyProtocol.
 	Protocol int
-	// From and To are the inclusive bounds of the destination port; From 0 stands for every packet of the protocol.
-	From, To uint16
+	// From and To are the inclusive bounds of the destination port; From 0 stands for every packet of the protocol. They are wider than a
+	// port so that what does not exist can be refused.
+	From, To uint32
 	// ICMPType and ICMPCode are AnyICMP or the value that must match; they matter for protocols 1 and 58 alone.
 	ICMPType, ICMPCode int
 }
@@ -142,7 +143,7 @@ func (p Ports) validate() error {
 		return fmt.Errorf("protocol %d does not exist", p.Protocol)
 	case p.From != 0 && !HasPorts(p.Protocol):
 		return fmt.Errorf("protocol %d has no ports", p.Protocol)
-	case p.To < p.From || p.From == 0 && p.To != 0:
+	case p.To < p.From || p.From == 0 && p.To != 0 || p.To > 65535:
 		return fmt.Errorf("ports %d-%d are not a range", p.From, p.To)
 	case p.ICMPType < AnyICMP || p.ICMPType > 255 || p.ICMPCode < AnyICMP || p.ICMPCode > 255:
 		return fmt.Errorf("ICMP type %d code %d does not exist", p.ICMPType, p.ICMPCode)

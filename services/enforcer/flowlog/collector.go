@@ -66,6 +66,15 @@ func (c *Collector) Lose(n uint64) {
 	c.total += n
 }
 
+// Return counts drained events that did not arrive as lost. Of n events, counted before were already counted as lost
+// when they were drained.
+func (c *Collector) Return(n, counted uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost += n
+	c.total += n - counted
+}
+
 // Lost is how many events were lost since the start.
 func (c *Collector) Lost() uint64 {
 	c.mu.Lock()

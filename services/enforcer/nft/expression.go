@@ -103,15 +103,15 @@ func transport(offset, length uint32) expr.Any {
 }
 
 // destinationPort compares the port, for protocols that have one.
-func destinationPort(from, to uint16) match {
-	low := binaryutil.BigEndian.PutUint16(from)
+func destinationPort(from, to uint32) match {
+	low := binaryutil.BigEndian.PutUint16(uint16(from))
 	if from == to {
 		return match{fmt.Sprintf("th dport %d", from), []expr.Any{transport(2, 2), equal(low)}}
 	}
 	return match{fmt.Sprintf("th dport %d-%d", from, to), []expr.Any{
 		transport(2, 2),
 		&expr.Cmp{Op: expr.CmpOpGte, Register: register, Data: low},
-		&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: binaryutil.BigEndian.PutUint16(to)},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: register, Data: binaryutil.BigEndian.PutUint16(uint16(to))},
 	}}
 }
 

@@ -84,8 +84,12 @@ func (g *guard) forget() error {
 // Open implements [datapath.Guard].
 func (g *guard) Open() error {
 	there, err := g.exists()
-	if err != nil || !there {
+	if err != nil {
 		return err
+	}
+	if !there {
+		g.known = false
+		return nil
 	}
 	_, err = g.program(arrange(datapath.Policy{Mode: datapath.Idle}))
 	return err

@@ -66,9 +66,9 @@ func allow(id string, peers *datapath.AddressSet, p ...datapath.Ports) datapath.
 	return datapath.Rule{ID: id, Terms: []datapath.Term{{Peers: peers, Ports: p}}}
 }
 
-func tcp(from, to uint16) datapath.Ports { return portsOf(datapath.TCP, from, to) }
+func tcp(from, to uint32) datapath.Ports { return portsOf(datapath.TCP, from, to) }
 
-func portsOf(protocol int, from, to uint16) datapath.Ports {
+func portsOf(protocol int, from, to uint32) datapath.Ports {
 	return datapath.Ports{Protocol: protocol, From: from, To: to, ICMPType: datapath.AnyICMP, ICMPCode: datapath.AnyICMP}
 }
 

@@ -133,11 +133,11 @@ func (w *writer) sortTerms() (narrow map[portKey][]rule, wide []rule) {
 		end := goTo(w.ruleChain(r.ID))
 		for _, t := range r.Terms {
 			for _, p := range t.Ports {
-				if p.From == 0 || int(p.To)-int(p.From)+1 >= longRange {
+				if p.From == 0 || p.To-p.From+1 >= longRange {
 					wide = appendNew(wide, w.peerRules(portsMatch(p), t.Peers, end)...)
 					continue
 				}
-				for port := int(p.From); port <= int(p.To); port++ {
+				for port := p.From; port <= p.To; port++ {
 					k := portKey{uint8(p.Protocol), uint16(port)}
 					narrow[k] = appendNew(narrow[k], w.peerRules(nil, t.Peers, end)...)
 				}

@@ -138,7 +138,7 @@ func swapPolicies(t testing.TB, n *network) []datapath.Policy {
 		extra := setOf(t, fmt.Sprintf("extra%d", i), others...)
 		policies = append(policies, datapath.Policy{Mode: datapath.Full, Node: n.nodeSet, Inbound: []datapath.Rule{
 			allow("1", web, udp),
-			allow(fmt.Sprintf("x%d", i), extra, tcp(uint16(100+i), uint16(110+i)), portsOf(datapath.UDP, 10000, uint16(20000+i))),
+			allow(fmt.Sprintf("x%d", i), extra, tcp(uint32(100+i), uint32(110+i)), portsOf(datapath.UDP, 10000, uint32(20000+i))),
 		}})
 	}
 	return policies

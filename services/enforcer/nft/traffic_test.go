@@ -182,7 +182,7 @@ func TestEstablishedConnectionsSurviveChanges(t *testing.T) {
 	n.apply(t, datapath.Full, []datapath.Rule{allow("1", web, tcp(8080, 8080))}, nil)
 	c := n.client.Dial(t, n.server.V4, 8080)
 	for i := range 5 {
-		n.apply(t, datapath.Full, []datapath.Rule{allow("1", web, tcp(8080, 8080+uint16(i)))}, nil)
+		n.apply(t, datapath.Full, []datapath.Rule{allow("1", web, tcp(8080, 8080+uint32(i)))}, nil)
 		c.RoundTrip(t)
 	}
 }

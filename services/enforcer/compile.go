@@ -1,0 +1,191 @@
+package enforcer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+	"github.com/ringfence/ringfence/services/enforcer/datapath"
+)
+
+// nodeSet is the id of the set of the node's own addresses. No other set may be called so.
+const nodeSet = "node"
+
+// compiler turns policy as the log has it into policy as the datapath wants it. It keeps results while their sources are
+// the same objects, so that an unchanged policy is the same pointer, and pods share sets. It is not safe for concurrent
+// use.
+type compiler struct {
+	sets     map[string]compiledSet
+	policies map[string]compiledPolicy
+	node     *datapath.AddressSet
+	nodeList []netip.Addr
+}
+
+type compiledSet struct {
+	source *ringfencev1.AddressSet
+	set    *datapath.AddressSet
+	err    error
+}
+
+type compiledPolicy struct {
+	source *ringfencev1.WorkloadPolicy
+	policy *datapath.Policy
+	err    error
+}
+
+func newCompiler() *compiler {
+	return &compiler{sets: map[string]compiledSet{}, policies: map[string]compiledPolicy{}}
+}
+
+// setNode takes the node's addresses, sorted, and says whether they are others than before.
+func (c *compiler) setNode(addresses []netip.Addr) (bool, error) {
+	if c.node != nil && slices.Equal(addresses, c.nodeList) {
+		return false, nil
+	}
+	raw := make([][]byte, len(addresses))
+	for i, a := range addresses {
+		raw[i] = a.AsSlice()
+	}
+	set, err := datapath.NewAddressSet(nodeSet, raw, nil)
+	if err != nil {
+		return false, fmt.Errorf("addresses of the node: %w", err)
+	}
+	c.node, c.nodeList = set, slices.Clone(addresses)
+	return true, nil
+}
+
+// policy compiles the policy with an id. The error names it and what is wrong with it.
+func (c *compiler) policy(p *eventlog.NodePolicy, id string) (*datapath.Policy, error) {
+	source := p.Policies[id]
+	if source == nil {
+		return nil, fmt.Errorf("policy %s is not among the node's policies", id)
+	}
+	if have, ok := c.policies[id]; ok && have.source == source && c.current(p, source, have.policy) {
+		return have.policy, have.err
+	}
+	policy, err := c.compile(p, source)
+	if err != nil {
+		policy, err = nil, fmt.Errorf("policy %s: %w", id, err)
+	}
+	c.policies[id] = compiledPolicy{source, policy, err}
+	return policy, err
+}
+
+// current tells whether a compiled policy is made of the sets of p.
+func (c *compiler) current(p *eventlog.NodePolicy, source *ringfencev1.WorkloadPolicy, have *datapath.Policy) bool {
+	if have == nil || have.Node != c.node {
+		return false
+	}
+	for _, rules := range [][]*ringfencev1.PolicyRule{source.GetInbound(), source.GetOutbound()} {
+		for _, r := range rules {
+			for _, t := range r.GetTerms() {
+				if s, ok := c.sets[t.GetAddressSet()]; !ok || s.source != p.Sets[t.GetAddressSet()] {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+func (c *compiler) compile(p *eventlog.NodePolicy, source *ringfencev1.WorkloadPolicy) (*datapath.Policy, error) {
+	mode, err := modeOf(source.GetMode())
+	if err != nil {
+		return nil, err
+	}
+	policy := &datapath.Policy{Mode: mode, Node: c.node}
+	if policy.Inbound, err = c.rules(p, source.GetInbound()); err != nil {
+		return nil, fmt.Errorf("inbound %w", err)
+	}
+	if policy.Outbound, err = c.rules(p, source.GetOutbound()); err != nil {
+		return nil, fmt.Errorf("outbound %w", err)
+	}
+	return policy, policy.Validate()
+}
+
+func modeOf(m ringfencev1.EnforcementMode) (datapath.Mode, error) {
+	switch m {
+	case ringfencev1.EnforcementMode_ENFORCEMENT_MODE_IDLE:
+		return datapath.Idle, nil
+	case ringfencev1.EnforcementMode_ENFORCEMENT_MODE_VISIBILITY_ONLY:
+		return datapath.Visibility, nil
+	case ringfencev1.EnforcementMode_ENFORCEMENT_MODE_SELECTIVE:
+		return datapath.Selective, nil
+	case ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL:
+		return datapath.Full, nil
+	}
+	return 0, fmt.Errorf("enforcement mode %s is not known", m)
+}
+
+func (c *compiler) rules(p *eventlog.NodePolicy, source []*ringfencev1.PolicyRule) ([]datapath.Rule, error) {
+	rules := make([]datapath.Rule, 0, len(source))
+	for _, r := range source {
+		rule := datapath.Rule{ID: r.GetId()}
+		for _, t := range r.GetTerms() {
+			set, err := c.set(p, t.GetAddressSet())
+			if err != nil {
+				return nil, fmt.Errorf("rule %s: %w", r.GetId(), err)
+			}
+			rule.Terms = append(rule.Terms, datapath.Term{Peers: set, Ports: portsOf(t.GetPorts())})
+		}
+		rules = append(rules, rule)
+	}
+	return rules, nil
+}
+
+func (c *compiler) set(p *eventlog.NodePolicy, id string) (*datapath.AddressSet, error) {
+	source := p.Sets[id]
+	if source == nil {
+		return nil, fmt.Errorf("address set %s is not among the node's sets", id)
+	}
+	if have, ok := c.sets[id]; ok && have.source == source {
+		return have.set, have.err
+	}
+	s := compiledSet{source: source}
+	if id == nodeSet {
+		s.err = fmt.Errorf("address set %s: the name is taken", id)
+	} else {
+		s.set, s.err = datapath.NewAddressSet(id, source.GetAddresses(), source.GetPrefixes())
+	}
+	c.sets[id] = s
+	return s.set, s.err
+}
+
+// portsOf translates ports. What cannot be expressed stays as it is, for the datapath's validation to refuse by name.
+func portsOf(source []*ringfencev1.PortRange) []datapath.Ports {
+	all := make([]datapath.Ports, 0, len(source))
+	for _, r := range source {
+		p := datapath.Ports{Protocol: int(r.GetProtocol()), From: r.GetPort(), To: r.GetToPort(),
+			ICMPType: datapath.AnyICMP, ICMPCode: datapath.AnyICMP}
+		switch {
+		case p.To == 0:
+			p.To = p.From
+		case p.From == 0 && p.To == 65535:
+			p.To = 0 // every port
+		}
+		if r.IcmpType != nil {
+			p.ICMPType = int(r.GetIcmpType())
+		}
+		if r.IcmpCode != nil {
+			p.ICMPCode = int(r.GetIcmpCode())
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// forget drops what p does not have any more, so that nothing of a past policy is kept.
+func (c *compiler) forget(p *eventlog.NodePolicy) {
+	for id := range c.sets {
+		if p.Sets[id] == nil {
+			delete(c.sets, id)
+		}
+	}
+	for id := range c.policies {
+		if p.Policies[id] == nil {
+			delete(c.policies, id)
+		}
+	}
+}
