@@ -372,7 +372,7 @@ func (d *Demo) consoleCA(ctx context.Context) (string, error) {
 	if err != nil || len(pods) == 0 {
 		return "", fmt.Errorf("the console's pod: %d found, %w", len(pods), err)
 	}
-	certificate, err := d.Cluster.Exec(ctx, pceNamespace, pods[0].Name, "/pce", "ca")
+	certificate, err := d.Cluster.Exec(ctx, pceNamespace, pods[0].Name, "/pce", "ca", "--data", "/var/lib/pce")
 	if err != nil {
 		return "", err
 	}

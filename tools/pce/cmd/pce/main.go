@@ -23,6 +23,21 @@ type commands struct {
 
 	Serve serveCommand `cmd:"" help:"Serve the console."`
 	Init  initCommand  `cmd:"" help:"Prepare a data folder while no console serves it: an API key and a cluster with token and pairing key."`
+	CA    caCommand    `cmd:"" name:"ca" help:"Print the certificate of the console's own authority, for clients to trust. Example: pce ca --data /var/lib/pce > ca.pem"`
+}
+
+type caCommand struct {
+	Data string `help:"Folder that holds everything the console knows." required:"" env:"PCE_DATA"`
+}
+
+// Run prints the certificate.
+func (c *caCommand) Run() error {
+	pem, err := os.ReadFile(certs.CAFile(c.Data))
+	if err != nil {
+		return fmt.Errorf("no authority in %s: %w; it is made when the console first serves", c.Data, err)
+	}
+	_, err = os.Stdout.Write(pem)
+	return err
 }
 
 type serveCommand struct {
