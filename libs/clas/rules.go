@@ -95,19 +95,34 @@ func (r ruleResolver) ruleSet(set *ringfencev1.RuleSet) {
 	}
 }
 
-// scope reads one scope. An entry that is not a label that was ever known closes the whole scope.
+// scope reads one scope. An entry that is no label closes it.
 func (r ruleResolver) scope(scope *ringfencev1.Scope) (expression, []string) {
-	s, warnings := r.side(scope.GetEntries())
-	if slices.ContainsFunc(scope.GetEntries(), namesNoLabel) {
-		warnings = append(warnings, "names something other than labels; it covers nothing")
-		s.labels.nothing = true
+	var warnings []string
+	for _, actor := range scope.GetEntries() {
+		if words := otherThanLabel(actor); words != "" {
+			warnings = append(warnings, words+" cannot narrow a scope; the scope covers nothing")
+		}
 	}
+	if len(warnings) > 0 {
+		return expression{nothing: true}, warnings
+	}
+	s, warnings := r.side(scope.GetEntries())
 	return s.labels, warnings
 }
 
-func namesNoLabel(a *ringfencev1.Actor) bool {
-	_, isLabel := a.GetActor().(*ringfencev1.Actor_Label)
-	return !isLabel
+// otherThanLabel describes an actor that is no label.
+func otherThanLabel(actor *ringfencev1.Actor) string {
+	switch a := actor.GetActor().(type) {
+	case *ringfencev1.Actor_Label:
+		return ""
+	case *ringfencev1.Actor_IpList:
+		return "IP list " + a.IpList
+	case *ringfencev1.Actor_AllWorkloads:
+		return "all workloads"
+	case *ringfencev1.Actor_Unsupported:
+		return a.Unsupported
+	}
+	return "an actor of an unknown kind"
 }
 
 // side reads a list of actors: labels of one key are alternatives, labels of different keys must all hold, and actors of
@@ -127,11 +142,8 @@ func (r ruleResolver) side(actors []*ringfencev1.Actor) (side, []string) {
 			}
 		case *ringfencev1.Actor_AllWorkloads:
 			s.all = s.all || a.AllWorkloads
-		case *ringfencev1.Actor_Unsupported:
-			warnings = append(warnings, fmt.Sprintf("%s is not supported; it and the labels beside it match nothing", a.Unsupported))
-			s.close()
 		default:
-			warnings = append(warnings, "an actor of an unknown kind is not supported; it and the labels beside it match nothing")
+			warnings = append(warnings, otherThanLabel(actor)+" is not supported; it and the labels beside it match nothing")
 			s.close()
 		}
 	}
