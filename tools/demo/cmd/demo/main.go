@@ -75,14 +75,18 @@ func (remove) Run(ctx context.Context, c *commands) error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	err := execute(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "\ndemo failed: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func execute(ctx context.Context) error {
 	var c commands
 	k := kong.Parse(&c, kong.Name("demo"), kong.UsageOnError(),
 		kong.Description("Shows Ringfence allowing and blocking real traffic between real pods."),
 		kong.BindTo(ctx, (*context.Context)(nil)))
-	if err := k.Run(&c); err != nil {
-		fmt.Fprintf(os.Stderr, "\ndemo failed: %v\n", err)
-		stop()
-		os.Exit(1)
-	}
+	return k.Run(&c)
 }
