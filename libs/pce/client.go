@@ -148,9 +148,10 @@ func (c *Client) do(ctx context.Context, method, path string, in any, prepare fu
 	if prepare != nil {
 		prepare(req.Header)
 	}
+	path = withoutQuery(path) // a sentence that changes with every cursor would look like news
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, &Error{Kind: Unreachable, Method: method, Path: path, Detail: "the PCE does not answer", Err: withoutURL(err)}
+		return nil, silence(method, path, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	a, err := read(resp)
@@ -163,11 +164,26 @@ func (c *Client) do(ctx context.Context, method, path string, in any, prepare fu
 	return a, nil
 }
 
+func withoutQuery(path string) string {
+	path, _, _ = strings.Cut(path, "?")
+	return path
+}
+
 func encode(in any) ([]byte, error) {
 	if in == nil {
 		return nil, nil
 	}
 	return json.Marshal(in)
+}
+
+// silence describes a request that got no answer.
+func silence(method, path string, err error) error {
+	e := &Error{Kind: Unreachable, Method: method, Path: path, Detail: "the PCE does not answer", Err: withoutURL(err)}
+	var distrust *tls.CertificateVerificationError
+	if errors.As(err, &distrust) {
+		e.Detail = "the certificate at the PCE's address is not trusted; give its authority"
+	}
+	return e
 }
 
 // withoutURL drops the "Get https://…" that net/http puts in front: the sentence names method and path already.
@@ -224,6 +240,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 
 // decode reads the answer's body into out. Its errors tell HTML from truncation from a wrong field.
 func (a *answer) decode(method, path string, out any) error {
+	path = withoutQuery(path)
 	if e := a.examine(); e != nil {
 		e.Method, e.Path, e.Status = method, path, a.status
 		return e

@@ -3,6 +3,8 @@ package pce
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -83,6 +85,26 @@ func TestUnreachableNamesTheCall(t *testing.T) {
 	_, err = c.Labels(t.Context())
 	if KindOf(err) != Unreachable || !strings.HasPrefix(err.Error(), "GET /orgs/1/labels: the PCE does not answer: ") {
 		t.Fatalf("got %q of kind %q", err, KindOf(err))
+	}
+}
+
+func TestUntrustedCertificateSaysSo(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	c, err := New(Config{URL: server.URL, OrgID: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Labels(t.Context())
+	if KindOf(err) != Unreachable || !strings.Contains(err.Error(), "is not trusted; give its authority: tls: failed to verify certificate") {
+		t.Fatal(err)
+	}
+	if c, err = New(Config{URL: server.URL, OrgID: 1, IgnoreCert: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = c.Labels(t.Context()); KindOf(err) != Missing {
+		t.Fatal(err)
 	}
 }
 

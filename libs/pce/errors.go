@@ -35,7 +35,7 @@ const (
 type Error struct {
 	Kind   Kind
 	Method string
-	// Path is relative to /api/v2, with its query.
+	// Path is relative to /api/v2, without its query.
 	Path string
 	// Status is the HTTP status, 0 where no answer came.
 	Status int

@@ -34,6 +34,7 @@ func list[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 }
 
 func decodeList[T any](path string, a *answer) ([]T, error) {
+	path = withoutQuery(path)
 	var raw []json.RawMessage
 	if err := a.decode(http.MethodGet, path, &raw); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type link struct {
 	mu       sync.Mutex
 	since    time.Time // last answer, or the start
 	answered bool
+	healthy  bool // the last call got an answer
 	reason   string
 	told     chan struct{}
 }
@@ -28,10 +29,18 @@ func newLink(downAfter time.Duration, m *metrics) *link {
 }
 
 // answer notes that the console answered.
-func (l *link) answer() { l.tell(func() { l.since, l.answered = l.now(), true }) }
+func (l *link) answer() { l.tell(func() { l.since, l.answered, l.healthy = l.now(), true, true }) }
 
 // fail notes why it did not.
-func (l *link) fail(reason string) { l.tell(func() { l.reason = reason }) }
+func (l *link) fail(reason string) { l.tell(func() { l.reason, l.healthy = reason, false }) }
+
+// works tells whether the last call of the loop that asks for changes got an answer. The loops that report wait for it,
+// so that a console that is away or refuses the token is told of by one loop, in one line.
+func (l *link) works() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.healthy
+}
 
 func (l *link) tell(note func()) {
 	l.mu.Lock()

@@ -28,6 +28,8 @@ type puller struct {
 	fetcher *fetcher
 	// cursor of the last state that was recorded; empty where everything is to be fetched.
 	cursor string
+	// told is the version that was logged last.
+	told int64
 	// polling: the console has no long poll; started: it was asked since the last failure.
 	polling, started bool
 }
@@ -79,11 +81,11 @@ func (p *puller) turn(ctx context.Context) error {
 	}
 	p.link.answer()
 	p.warnOf(seen.policy)
-	before := p.held.committed
 	if err := p.held.record(ctx, seen); err != nil {
 		return err
 	}
-	if before == nil || before.version != seen.version {
+	if p.told != seen.version {
+		p.told = seen.version
 		p.log.Info().Int64("version", seen.version).Int("objects", len(seen.objects)).Int("labels", len(seen.labels)).
 			Int("profiles", len(seen.profiles)).Msg("the provisioned policy is in the log")
 	}

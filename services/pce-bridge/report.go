@@ -51,6 +51,7 @@ func (b *bridge) reportCluster(ctx context.Context, seen *inventory) error {
 		case <-seen.changed:
 		}
 		sleep(ctx, gather)
+		b.awaitConsole(ctx)
 		for err := r.tell(ctx); err != nil && ctx.Err() == nil; err = r.tell(ctx) {
 			if pce.KindOf(err) == pce.Missing {
 				b.log.Warn().Msg("the PCE has no agent API: the cluster is not reported to it")
@@ -63,12 +64,20 @@ func (b *bridge) reportCluster(ctx context.Context, seen *inventory) error {
 				wait = early
 			}
 			sleep(ctx, wait.NextBackOff())
+			b.awaitConsole(ctx)
 		}
 		usual.Reset()
 		early.Reset()
 		b.settle("report", "the PCE takes reports again")
 	}
 	return ctx.Err()
+}
+
+// awaitConsole returns once the console answers, or ctx ends.
+func (b *bridge) awaitConsole(ctx context.Context) {
+	for ctx.Err() == nil && !b.link.works() {
+		sleep(ctx, gather)
+	}
 }
 
 // tell brings the console to what the log says of the cluster.
@@ -246,6 +255,7 @@ func (b *bridge) reportApplied(ctx context.Context, log *eventlog.Log, seen *inv
 	next := time.Now()
 	for ctx.Err() == nil {
 		sleep(ctx, statusInterval)
+		b.awaitConsole(ctx)
 		if told == b.committed.Load() && time.Now().Before(next) {
 			continue
 		}

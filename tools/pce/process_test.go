@@ -11,19 +11,46 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	api "github.com/ringfence/ringfence/libs/pce"
 )
 
-// binary builds the command once for a test.
-func binary(t *testing.T) string {
+const consoleCommand = "github.com/ringfence/ringfence/tools/pce/cmd/pce"
+
+// binaries are the commands that tests run, each built once.
+var binaries struct {
+	sync.Mutex
+	dir string
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binaries.dir != "" {
+		_ = os.RemoveAll(binaries.dir)
+	}
+	os.Exit(code)
+}
+
+// binary builds a command, unless it is built already, and gives its path.
+func binary(t *testing.T, command string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "pce")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./cmd/pce").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	binaries.Lock()
+	defer binaries.Unlock()
+	var err error
+	if binaries.dir == "" {
+		if binaries.dir, err = os.MkdirTemp("", "pce-test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(binaries.dir, filepath.Base(command))
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	if out, err := exec.Command("go", "build", "-o", path, command).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", command, err, out)
 	}
 	return path
 }
@@ -82,7 +109,7 @@ func initialise(t *testing.T, path, data string) (out struct {
 
 // Whatever was acknowledged is there after kill -9, over TLS, with the credentials and the CA of before.
 func TestKillLosesNothingAcknowledged(t *testing.T) {
-	path, data := binary(t), t.TempDir()
+	path, data := binary(t, consoleCommand), t.TempDir()
 	made := initialise(t, path, data)
 	if again := initialise(t, path, data); !made.Created || again.Created || again.Cluster != made.Cluster || again.Token != "" {
 		t.Fatalf("first %+v, then %+v", made, again)
@@ -132,7 +159,7 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 
 // The key that a chart's Secret presets works, and the console stops in order with a poll open.
 func TestPresetKeyAndOrderlyStop(t *testing.T) {
-	path := binary(t)
+	path := binary(t, consoleCommand)
 	p := start(t, path, t.TempDir(), "--insecure-http", "--api-key", "api_chart", "--api-secret", "sixteen-letters!")
 	c, err := api.New(api.Config{URL: "http://" + p.address, OrgID: 1, User: "api_chart", Secret: "sixteen-letters!"})
 	if err != nil {
@@ -170,7 +197,7 @@ func TestPresetKeyAndOrderlyStop(t *testing.T) {
 }
 
 func TestBadStartSaysWhy(t *testing.T) {
-	path := binary(t)
+	path := binary(t, consoleCommand)
 	for want, args := range map[string][]string{
 		"has no secret; give it with --api-secret": {"--api-key", "api_x"},
 		"has 5 characters, want at least 16":       {"--api-key", "api_x", "--api-secret", "short"},

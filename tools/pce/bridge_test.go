@@ -1,0 +1,642 @@
+package pce_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/eventlog/eventlogtest"
+	api "github.com/ringfence/ringfence/libs/pce"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+	_ "github.com/ringfence/ringfence/services/pce-bridge" // the test builds and runs its command
+	"github.com/ringfence/ringfence/tools/pce"
+	"github.com/ringfence/ringfence/tools/pce/console"
+)
+
+// scene is a log, a console and, between console and bridge, a wire that can be made to misbehave.
+type scene struct {
+	*testing.T
+	server  *eventlogtest.Server
+	log     *eventlog.Log
+	data    string
+	console *pce.Console
+	wire    *wire
+	http    *http.Server
+	address string
+	user    *api.Client
+	cluster api.ContainerCluster
+}
+
+// wire passes requests on to the console, unless it is told to answer by itself.
+type wire struct {
+	mu      sync.Mutex
+	answer  func(w http.ResponseWriter, r *http.Request) bool
+	console http.Handler
+}
+
+func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	answer, console := w.answer, w.console
+	w.mu.Unlock()
+	if answer == nil || !answer(rw, r) {
+		console.ServeHTTP(rw, r)
+	}
+}
+
+// breaks makes the wire answer requests of the bridge with a path that ends so; nil heals it.
+func (w *wire) breaks(suffix string, answer http.HandlerFunc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = nil
+	if answer != nil {
+		w.answer = func(rw http.ResponseWriter, r *http.Request) bool {
+			user, _, _ := r.BasicAuth()
+			if user == userKey || !strings.HasSuffix(r.URL.Path, suffix) {
+				return false
+			}
+			answer(rw, r)
+			return true
+		}
+	}
+}
+
+const userKey, userSecret = "api_scene", "0123456789abcdef"
+
+func newScene(t *testing.T) *scene {
+	t.Parallel()
+	s := &scene{T: t, data: t.TempDir(), wire: &wire{}}
+	s.server, s.log = eventlogtest.StartLog(t)
+	s.startConsole("127.0.0.1:0")
+	t.Cleanup(func() { s.stopConsole() })
+	var err error
+	if s.user, err = api.New(api.Config{URL: "http://" + s.address, OrgID: 1, User: userKey, Secret: userSecret}); err != nil {
+		t.Fatal(err)
+	}
+	if s.cluster, err = s.user.CreateContainerCluster(t.Context(), api.ContainerCluster{Name: "lab"}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *scene) startConsole(address string) {
+	s.Helper()
+	var err error
+	if s.console, err = pce.Open(s.Context(), pce.Data{Data: s.data, StoreMiB: 64}, zerolog.Nop()); err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.console.EnsureKey(s.Context(), console.APIKey{ID: userKey, Secret: userSecret}); err != nil {
+		s.Fatal(err)
+	}
+	s.wire.mu.Lock()
+	s.wire.console = s.console
+	s.wire.mu.Unlock()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.address = listener.Addr().String()
+	server := &http.Server{Handler: s.wire, ReadHeaderTimeout: time.Minute}
+	s.http = server
+	go func() { _ = server.Serve(listener) }()
+}
+
+func (s *scene) stopConsole() {
+	_ = s.http.Close()
+	s.console.Close()
+}
+
+// bridge is a running pce-bridge with what it logs.
+type bridge struct {
+	*exec.Cmd
+	mu    sync.Mutex
+	lines []string
+}
+
+// startBridge runs the real command; args come after those that connect it.
+func (s *scene) startBridge(args ...string) *bridge {
+	s.Helper()
+	b := &bridge{Cmd: exec.Command(binary(s.T, "github.com/ringfence/ringfence/services/pce-bridge/cmd/pce-bridge"), append([]string{
+		"--log-url", s.server.URL(), "--http-address", "", "--pce-url", "http://" + s.address, "--root-ca-dir", s.TempDir(),
+		"--cluster-id", api.ID(s.cluster.Href), "--cluster-token", s.cluster.Token,
+		"--pce-api-min-backoff", "1s", "--pce-api-max-backoff", "2s", "--last-applied-policy-update-interval", "5s",
+	}, args...)...)}
+	stderr, err := b.StderrPipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := b.Start(); err != nil {
+		s.Fatal(err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			b.mu.Lock()
+			b.lines = append(b.lines, lines.Text())
+			b.mu.Unlock()
+		}
+	}()
+	s.Cleanup(func() {
+		_ = b.Process.Kill()
+		<-read
+		_ = b.Wait()
+		if s.Failed() {
+			s.Logf("the bridge logged:\n%s", strings.Join(b.lines, "\n"))
+		}
+	})
+	return b
+}
+
+// logged counts the lines that hold all of the texts.
+func (b *bridge) logged(texts ...string) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, line := range b.lines {
+		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// fold gives the engine over the whole log: what it refuses fails the test.
+func (s *scene) fold() *clas.Engine {
+	s.Helper()
+	engine := clas.New()
+	for entry, err := range s.log.Read(s.Context(), 0, 0) {
+		if err == nil {
+			err = engine.Apply(entry.Subject, entry.Sequence, entry.Fact)
+		}
+		if err != nil {
+			s.Fatal(err)
+		}
+	}
+	return engine
+}
+
+// inForce waits until a provisioned version is in force in the log.
+func (s *scene) inForce(version int64) *clas.Engine {
+	s.Helper()
+	var engine *clas.Engine
+	eventlogtest.Eventually(s, func() error {
+		engine = s.fold()
+		if got := engine.Policy().ProvisionedVersion; got != version {
+			return fmt.Errorf("version %d is in force, want %d", got, version)
+		}
+		return nil
+	})
+	return engine
+}
+
+// latest gives the newest fact on a subject, nil for none or a tombstone.
+func (s *scene) latest(subject string) *ringfencev1.Fact {
+	s.Helper()
+	var found *ringfencev1.Fact
+	for entry, err := range s.log.Latest(s.Context(), subject) {
+		if err != nil {
+			s.Fatal(err)
+		}
+		if found = entry.Fact; entry.Fact.GetGone() != nil {
+			found = nil
+		}
+	}
+	return found
+}
+
+func (s *scene) eventually(what string, check func() bool) {
+	s.Helper()
+	eventlogtest.Eventually(s, func() error {
+		if !check() {
+			return errors.New(what)
+		}
+		return nil
+	})
+}
+
+func (s *scene) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// provision makes everything pending active and gives the version.
+func (s *scene) provision() int64 {
+	s.Helper()
+	v, err := s.user.Provision(s.Context(), api.Provisioning{})
+	s.must(err)
+	return v.Version
+}
+
+// draftRule writes a rule set with one rule of app web to app name and gives the label of name.
+func (s *scene) draftRule(name string) (api.RuleSet, api.Label) {
+	s.Helper()
+	label, err := s.user.CreateLabel(s.Context(), api.Label{Key: "app", Value: name})
+	s.must(err)
+	tcp, port := 6, 443
+	set, err := s.user.CreateRuleSet(s.Context(), api.RuleSet{Name: "to " + name, Scopes: [][]api.Actor{{}}, Rules: []api.Rule{{
+		Consumers: []api.Actor{{Actors: "ams"}}, Providers: []api.Actor{{Label: &api.Ref{Href: label.Href}}},
+		IngressServices: []api.IngressService{{ServicePort: api.ServicePort{Proto: &tcp, Port: &port}}},
+	}}})
+	s.must(err)
+	return set, label
+}
+
+// A cluster is onboarded, policy comes down, changes and goes; only differences are written.
+func TestOnboardingAndProvisioning(t *testing.T) {
+	s := newScene(t)
+	b := s.startBridge()
+	s.inForce(1)
+	if got := s.latest(eventlog.SettingsSubject).GetSettings(); got.GetClusterId() != api.ID(s.cluster.Href) || got.GetClusterMode() != "clas" {
+		t.Fatalf("settings: %v", got)
+	}
+	s.eventually("synced and linked", func() bool {
+		return s.latest(eventlog.SyncedSubject("pce-bridge")).GetSynced().GetIncarnation() == s.log.Incarnation() && s.latest(eventlog.LinkSubject).GetPceLink().GetUp()
+	})
+	set, label := s.draftRule("db")
+	s.eventually("the label acts at once", func() bool {
+		return s.latest(eventlog.LabelSubject(api.ID(label.Href))).GetLabel().GetValue() == "db"
+	})
+	version := s.provision()
+	if warnings := s.inForce(version).Policy().Warnings; len(warnings) > 0 {
+		t.Fatalf("warnings: %v", warnings)
+	}
+	profiles, err := s.user.Profiles(t.Context(), s.cluster.Href)
+	s.must(err)
+	s.must(s.user.Update(t.Context(), profiles[0].Href, map[string]any{"managed": true, "enforcement_mode": "full"}))
+	s.eventually("the profile acts at once", func() bool {
+		p := s.latest(eventlog.ProfileSubject(api.ID(profiles[0].Href))).GetContainerWorkloadProfile()
+		return p.GetManaged() && p.GetEnforcementMode() == ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL
+	})
+	objects := s.count("facts.pce.object.>")
+	s.must(s.user.Update(t.Context(), set.Href, map[string]any{"enabled": false}))
+	s.inForce(s.provision())
+	if now := s.count("facts.pce.object.>"); now != objects+1 {
+		t.Fatalf("one object changed and %d were written", now-objects)
+	}
+	s.must(s.user.Delete(t.Context(), set.Href))
+	s.inForce(s.provision())
+	s.must(s.user.Delete(t.Context(), label.Href))
+	s.eventually("the label's tombstone", func() bool { return s.latest(eventlog.LabelSubject(api.ID(label.Href))) == nil })
+
+	// A restart, even after kill -9, finds nothing to write.
+	s.must(b.Process.Kill())
+	facts := s.count("facts.>")
+	again := s.startBridge()
+	s.eventually("the bridge is back", func() bool { return again.logged("the provisioned policy is in the log") == 1 })
+	if now := s.count("facts.>"); now != facts {
+		t.Fatalf("%d facts written for nothing", now-facts)
+	}
+	version = s.provisionSomething()
+	s.inForce(version)
+	if now := s.count("facts.>"); now != facts+3 {
+		t.Fatalf("%d facts written for a label, an object and a manifest", now-facts)
+	}
+	if b.logged(`"level":"error"`)+again.logged(`"level":"error"`) > 0 {
+		t.Fatal("errors were logged")
+	}
+}
+
+func (s *scene) provisionSomething() int64 {
+	s.Helper()
+	s.draftRule(fmt.Sprintf("app%d", time.Now().UnixNano()))
+	return s.provision()
+}
+
+func (s *scene) count(filter string) (n int) {
+	s.Helper()
+	for _, err := range s.log.Read(s.Context(), 0, 0, filter) {
+		if err != nil {
+			s.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// Bad input of every kind gives one clear line, and what is committed stays; when it is over, all goes on.
+func TestBadInputKeepsTheLastGoodVersion(t *testing.T) {
+	body := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
+	}
+	for name, test := range map[string]struct {
+		path   string
+		answer http.HandlerFunc
+		want   string
+	}{
+		"HTML":           {"/rule_sets", body("<html><body>Please sign in</body></html>"), `/orgs/1/sec_policy/active/rule_sets: the answer is not JSON (text/html; charset=utf-8, begins \"<html>`},
+		"truncated JSON": {"/rule_sets", body(`[{"href":"/orgs/1/sec_policy/active/rule_sets/3","na`), `/orgs/1/sec_policy/active/rule_sets: the JSON ends early, after 52 bytes`},
+		"wrong type":     {"/ip_lists", body(`[{"href":"/orgs/1/sec_policy/active/ip_lists/7","name":7}]`), `/orgs/1/sec_policy/active/ip_lists/7: field name holds a JSON number`},
+		"bad address":    {"/ip_lists", body(`[{"href":"/orgs/1/sec_policy/active/ip_lists/7","name":"office","ip_ranges":[{"from_ip":"10.0.0.999"}]}]`), `IP list /orgs/1/sec_policy/active/ip_lists/7 (office): ip_ranges[0].from_ip: \"10.0.0.999\" is not an IP address`},
+		"bad port":       {"/services", body(`[{"href":"/orgs/1/sec_policy/active/services/8","name":"web","service_ports":[{"proto":6,"port":99999}]}]`), `service /orgs/1/sec_policy/active/services/8 (web): service_ports[0].port: 99999 is not a port`},
+		"bad mode":       {"/container_workload_profiles", body(`[{"href":"/orgs/1/container_clusters/c/container_workload_profiles/p","namespace":"shop","managed":true,"enforcement_mode":"maximal"}]`), `p (shop): enforcement_mode: \"maximal\" is unknown`},
+		"refused token":  {"/changes", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, `401: the PCE refused cluster token of cluster `},
+		"server error":   {"/labels", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, `/orgs/1/labels: 500: the PCE refused: Internal Server Error`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			b := s.startBridge()
+			s.inForce(1)
+			s.wire.breaks(test.path, test.answer)
+			version := s.provisionSomething()
+			s.eventually("a line that names "+test.want, func() bool { return b.logged(test.want) > 0 })
+			manifests := s.count("facts.pce.provisioned.>")
+			time.Sleep(1500 * time.Millisecond) // another try or two, which must neither write nor repeat the line
+			s.inForce(1)
+			if now := s.count("facts.pce.provisioned.>"); now != manifests || manifests != 1 {
+				t.Fatalf("%d manifests, then %d", manifests, now)
+			}
+			if lines := b.logged(`"level":"error"`, test.want); lines != 1 {
+				t.Fatalf("%d lines, want one", lines)
+			}
+			s.wire.breaks("", nil)
+			s.inForce(version)
+			s.eventually("the end of it is said", func() bool { return b.logged("the PCE answers again") == 1 })
+		})
+	}
+}
+
+func TestWrongTokenIsOneClearLine(t *testing.T) {
+	s := newScene(t)
+	b := s.startBridge("--cluster-token", "1_00ff")
+	s.eventually("a line", func() bool {
+		return b.logged("401: the PCE refused cluster token of cluster "+api.ID(s.cluster.Href)+"; check cluster_id and cluster_token") > 0
+	})
+	time.Sleep(2500 * time.Millisecond) // more tries, by every loop, which are no news
+	if n := b.logged(`"level":"error"`); n != 1 {
+		t.Fatalf("%d error lines, want one", n)
+	}
+	if s.count("facts.pce.>") != 0 || s.latest(eventlog.SyncedSubject("pce-bridge")) != nil {
+		t.Fatal("facts without an answer of the console")
+	}
+	if again := s.startBridge("--cluster-token", "hello"); again.Wait() == nil || again.logged("cluster_token does not begin with an organisation's number") != 1 {
+		t.Fatal("a token of another form was taken")
+	}
+}
+
+// A rule may name a label that is gone: it goes through as it is, the engine says what it means.
+func TestRuleNamingAGoneLabel(t *testing.T) {
+	s := newScene(t)
+	s.startBridge()
+	s.inForce(1)
+	_, label := s.draftRule("db")
+	version := s.provision()
+	s.inForce(version)
+	s.must(s.user.Delete(t.Context(), label.Href+"?force=true"))
+	s.eventually("the tombstone", func() bool { return s.latest(eventlog.LabelSubject(api.ID(label.Href))) == nil })
+	warnings := strings.Join(s.inForce(version).Policy().Warnings, "\n")
+	if !strings.Contains(warnings, label.Href+" is gone") || !strings.Contains(warnings, "rule set to db") {
+		t.Fatalf("warnings: %s", warnings)
+	}
+}
+
+// What the engine cannot express is named, once, and matches nothing.
+func TestUnsupportedIsNamed(t *testing.T) {
+	s := newScene(t)
+	set, _ := s.draftRule("db")
+	rule := set.Rules[0]
+	_, err := s.user.CreateDenyRule(t.Context(), set.Href, api.Rule{Consumers: rule.Consumers, Providers: rule.Providers, IngressServices: rule.IngressServices})
+	s.must(err)
+	version := s.provision()
+	b := s.startBridge()
+	s.inForce(version)
+	s.provisionSomething()
+	s.inForce(version + 1)
+	if n := b.logged(`"level":"warn"`, "rule set /orgs/1/sec_policy/active/rule_sets/", "(to db): rule ", "/deny_rules/", "deny rules are not supported"); n != 1 {
+		t.Fatalf("%d warnings", n)
+	}
+}
+
+// Provisioning while the bridge reads: the number moved, so it reads again, and never commits a mixture.
+func TestProvisioningDuringTheFetch(t *testing.T) {
+	s := newScene(t)
+	var once sync.Once
+	var moved int64
+	upstream, err := url.Parse("http://" + s.address)
+	s.must(err)
+	s.wire.breaks("/active/services", func(w http.ResponseWriter, r *http.Request) {
+		// By now the bridge has read the IP lists, and not yet the rule sets.
+		once.Do(func() {
+			_, err := s.user.CreateIPList(t.Context(), api.IPList{Name: "late", IPRanges: []api.IPRange{{FromIP: "10.9.0.0/16"}}})
+			s.must(err)
+			moved = s.provisionSomething()
+		})
+		proxy := httputil.NewSingleHostReverseProxy(upstream)
+		r.SetBasicAuth(userKey, userSecret)
+		proxy.ServeHTTP(w, r)
+	})
+	s.startBridge()
+	s.eventually("a manifest", func() bool { return s.count("facts.pce.provisioned.>") > 0 })
+	if moved == 0 {
+		t.Fatal("nothing was provisioned during the fetch: the test shows nothing")
+	}
+	manifest := s.latest("facts.pce.provisioned.0").GetProvisioned()
+	if manifest.GetVersion() != moved || s.count("facts.pce.provisioned.>") != 1 || len(manifest.GetEntries()) != 4 {
+		t.Fatalf("committed %v, want version %d whole", manifest, moved)
+	}
+}
+
+// The console goes away and comes back, on its old data: the link is down and up in the log, and nothing else is written.
+func TestConsoleRestart(t *testing.T) {
+	s := newScene(t)
+	b := s.startBridge("--link-down-after", "1s")
+	s.inForce(1)
+	s.eventually("up", func() bool { return s.latest(eventlog.LinkSubject).GetPceLink().GetUp() })
+	facts := s.count("facts.pce.>")
+	s.stopConsole()
+	s.eventually("down", func() bool {
+		l := s.latest(eventlog.LinkSubject).GetPceLink()
+		return !l.GetUp() && l.GetReason() != ""
+	})
+	s.startConsole(s.address)
+	s.eventually("up again", func() bool { return s.latest(eventlog.LinkSubject).GetPceLink().GetUp() })
+	if now := s.count("facts.pce.>"); now != facts {
+		t.Fatalf("%d facts were written for a restart", now-facts)
+	}
+	s.inForce(s.provisionSomething())
+	if b.logged(`"level":"error"`, "connection refused") > 2 {
+		t.Fatal("the same failure was told again and again")
+	}
+}
+
+// The bridge waits for a console that is not there yet.
+func TestStartBeforeTheConsole(t *testing.T) {
+	s := newScene(t)
+	s.stopConsole()
+	b := s.startBridge("--pce-api-min-backoff", "10m", "--pce-api-max-backoff", "10m")
+	s.eventually("a line", func() bool { return b.logged("the PCE does not answer") > 0 })
+	s.startConsole(s.address)
+	s.inForce(1)
+}
+
+// The log's disk is lost: in the new incarnation everything is written anew, then Synced.
+func TestNewIncarnation(t *testing.T) {
+	s := newScene(t)
+	_, label := s.draftRule("db")
+	version := s.provision()
+	s.startBridge()
+	s.inForce(version)
+	s.server.Wipe()
+	before := s.log.Incarnation()
+	s.log = s.server.Create()
+	if s.log.Incarnation() == before {
+		t.Fatal("the incarnation is the same")
+	}
+	s.inForce(version)
+	s.eventually("synced", func() bool {
+		return s.latest(eventlog.SyncedSubject("pce-bridge")).GetSynced().GetIncarnation() == s.log.Incarnation()
+	})
+	if s.latest(eventlog.LabelSubject(api.ID(label.Href))) == nil || s.latest(eventlog.SettingsSubject) == nil {
+		t.Fatal("not everything is there")
+	}
+	s.eventually("the link", func() bool { return s.latest(eventlog.LinkSubject).GetPceLink().GetUp() })
+}
+
+// A console without our agent API is polled.
+func TestConsoleWithoutAgentAPI(t *testing.T) {
+	s := newScene(t)
+	s.wire.mu.Lock()
+	s.wire.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/agent/") || strings.HasSuffix(r.URL.Path, "security_policy_applied") {
+			w.WriteHeader(http.StatusNotFound)
+			return true
+		}
+		return false
+	}
+	s.wire.mu.Unlock()
+	b := s.startBridge("--pce-api-policy-interval", "10s")
+	s.inForce(1)
+	s.eventually("said", func() bool { return b.logged("the PCE has no agent API: polling for changes") == 1 })
+}
+
+func fact(producer *eventlog.Producer, t *testing.T, subject string, f *ringfencev1.Fact) {
+	t.Helper()
+	if _, err := producer.Publish(t.Context(), eventlog.Draft{Subject: subject, Fact: f}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func tombstone() *ringfencev1.Fact {
+	return &ringfencev1.Fact{Body: &ringfencev1.Fact_Gone{Gone: &ringfencev1.Gone{}}}
+}
+
+func deployment(name string, annotations map[string]string) *ringfencev1.Fact {
+	return &ringfencev1.Fact{Body: &ringfencev1.Fact_KubernetesWorkload{KubernetesWorkload: &ringfencev1.KubernetesWorkload{
+		Namespace: "shop", Kind: "Deployment", Name: name, Uid: "uid-" + name, Annotations: annotations}}}
+}
+
+// What the watcher saw goes up: nothing before it is in sync, differences after, also over a restart of the bridge.
+func TestReportsOfTheCluster(t *testing.T) {
+	s := newScene(t)
+	s.startBridge()
+	watcher := s.log.Producer("watcher")
+	subject := func(kind, name string) string { return eventlog.KubernetesSubject(kind, "shop", name) }
+	fact(watcher, t, eventlog.KubernetesSubject("namespace", "", "shop"), &ringfencev1.Fact{Body: &ringfencev1.Fact_Namespace{Namespace: &ringfencev1.Namespace{Name: "shop"}}})
+	for _, node := range []string{"n1", "n2"} {
+		fact(watcher, t, eventlog.KubernetesSubject("node", "", node), &ringfencev1.Fact{Body: &ringfencev1.Fact_Node{Node: &ringfencev1.Node{
+			Name: node, KubeletVersion: "v1.37.2", PodCidrs: []string{"10.42.0.0/24", "fd00::/64"}}}})
+	}
+	fact(watcher, t, subject("deployment", "web"), deployment("web", nil))
+	fact(watcher, t, subject("deployment", "old"), deployment("old", nil))
+	fact(watcher, t, subject("service", "web"), &ringfencev1.Fact{Body: &ringfencev1.Fact_Service{Service: &ringfencev1.Service{Namespace: "shop", Name: "web", ClusterIps: []string{"10.96.0.1"}}}})
+	fact(watcher, t, subject("service", "headless"), &ringfencev1.Fact{Body: &ringfencev1.Fact_Service{Service: &ringfencev1.Service{Namespace: "shop", Name: "headless"}}})
+	s.inForce(1)
+	time.Sleep(time.Second)
+	if told := s.workloads(); len(told) != 0 {
+		t.Fatalf("told before the watcher was in sync: %v", told)
+	}
+	s.must(watcher.Synced(t.Context()))
+	s.eventually("the workloads", func() bool {
+		return slices.Equal(s.workloads(), []string{"Deployment/old ", "Deployment/web ", "Service/web "})
+	})
+	cluster, err := s.user.ContainerCluster(t.Context(), s.cluster.Href)
+	s.must(err)
+	if cluster.ManagerType != "Kubernetes v1.37.2" || len(cluster.Nodes) != 4 || !cluster.Online || cluster.ContainerRuntime != "containerd" {
+		t.Fatalf("cluster: %+v", cluster)
+	}
+	profiles, err := s.user.Profiles(t.Context(), s.cluster.Href)
+	s.must(err)
+	if len(profiles) != 2 || *profiles[1].Namespace != "shop" {
+		t.Fatalf("profiles: %+v", profiles)
+	}
+	s.eventually("the new profile came back", func() bool {
+		return s.latest(eventlog.ProfileSubject(api.ID(profiles[1].Href))).GetContainerWorkloadProfile().GetNamespace() == "shop"
+	})
+	fact(watcher, t, subject("deployment", "web"), deployment("web", map[string]string{"com.illumio.app": "x"}))
+	fact(watcher, t, subject("deployment", "old"), tombstone())
+	s.eventually("the difference", func() bool { return slices.Equal(s.workloads(), []string{"Deployment/web x", "Service/web "}) })
+}
+
+// workloads lists what the console knows as kind/name and the app annotation, sorted.
+func (s *scene) workloads() []string {
+	s.Helper()
+	listed, err := s.user.KubernetesWorkloads(s.Context())
+	s.must(err)
+	names := []string{}
+	for _, w := range listed {
+		names = append(names, w.Kind+"/"+w.Name+" "+w.Metadata.Annotations["com.illumio.app"])
+	}
+	slices.Sort(names)
+	return names
+}
+
+// The applied version is the oldest of all nodes of the facts, and waits for the last of them.
+func TestAppliedVersion(t *testing.T) {
+	s := newScene(t)
+	s.startBridge()
+	watcher := s.log.Producer("watcher")
+	for _, node := range []string{"n1", "n2"} {
+		fact(watcher, t, eventlog.KubernetesSubject("node", "", node), &ringfencev1.Fact{Body: &ringfencev1.Fact_Node{Node: &ringfencev1.Node{Name: node}}})
+	}
+	s.must(watcher.Synced(t.Context()))
+	s.provisionSomething()
+	s.inForce(2)
+	enforcers := s.server.Conn("enforcer")
+	report := func(node string, version int64) {
+		s.must(eventlog.PublishStatus(enforcers, &ringfencev1.NodeStatus{Node: node, ProvisionedVersion: version}))
+	}
+	report("n1", 2)
+	report("gone-node", 1)
+	time.Sleep(2500 * time.Millisecond)
+	if got := s.applied(); got != "" {
+		t.Fatalf("applied %s while a node has not reported", got)
+	}
+	report("n2", 1)
+	s.eventually("the oldest", func() bool { return s.applied() == "1" })
+	report("n2", 2)
+	s.eventually("all", func() bool { return s.applied() == "2" })
+}
+
+// applied is the version that the console was told of.
+func (s *scene) applied() string {
+	s.Helper()
+	req, err := http.NewRequestWithContext(s.Context(), http.MethodGet, "http://"+s.address+"/api/v2"+s.cluster.Href, nil)
+	s.must(err)
+	req.SetBasicAuth(userKey, userSecret)
+	resp, err := http.DefaultClient.Do(req)
+	s.must(err)
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	s.must(err)
+	_, after, found := bytes.Cut(body, []byte(`"security_policy_applied_version":`))
+	if !found {
+		return ""
+	}
+	return string(after[:bytes.IndexAny(after, ",}")])
+}
