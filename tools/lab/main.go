@@ -46,19 +46,24 @@ type cli struct {
 }
 
 func main() {
-	var c cli
-	parser := kong.Must(&c, kong.Name("lab"), kong.UsageOnError(),
-		kong.Description("A real Kubernetes with several nodes on one Linux machine. Example: lab up && lab kubectl get nodes"))
-	command, err := parser.Parse(os.Args[1:])
-	parser.FatalIfErrorf(err)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	command.BindTo(ctx, (*context.Context)(nil))
-	code, err := exitCode(command.Run(&c))
+	code, err := run(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 	}
 	os.Exit(code)
+}
+
+// run returns the exit code, and the error to be told if there is one.
+func run(args []string) (int, error) {
+	var c cli
+	parser := kong.Must(&c, kong.Name("lab"), kong.UsageOnError(),
+		kong.Description("A real Kubernetes with several nodes on one Linux machine. Example: lab up && lab kubectl get nodes"))
+	command, err := parser.Parse(args)
+	parser.FatalIfErrorf(err)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	command.BindTo(ctx, (*context.Context)(nil))
+	return exitCode(command.Run(&c))
 }
 
 // exitCode sorts errors by what a script can do about them.
@@ -264,7 +269,7 @@ func (k *kubectlCmd) Run(c *cli) error {
 }
 
 type execCmd struct {
-	Node string   `arg:"" help:"Name of the node."`
+	Node string   `arg:"" help:"Name of the node, or control-plane, which is an outside client to the nodes."`
 	Args []string `arg:"" passthrough:"" help:"Program and arguments."`
 }
 

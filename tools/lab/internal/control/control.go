@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"syscall"
@@ -72,6 +73,28 @@ func Listen(name string) (*net.UnixListener, error) {
 	return l, nil
 }
 
+// Lock makes sure that one process at a time brings the lab called name up or down. The lock is a socket name too, so
+// it goes with the process that holds it. While another one holds it, Lock calls waiting once and waits.
+func Lock(ctx context.Context, name string, waiting func()) (release func(), err error) {
+	for said := false; ; said = true {
+		l, err := net.ListenUnix("unix", address(name+"-lock"))
+		if err == nil {
+			return func() { _ = l.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("lock %s: %w", name, err)
+		}
+		if !said {
+			waiting()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the lock of %s: %w", name, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // Serve answers with what status returns until ctx ends.
 func Serve(ctx context.Context, l net.Listener, status func(context.Context) Status) error {
 	handler := func(w http.ResponseWriter, r *http.Request) {
@@ -99,8 +122,8 @@ func Ask(ctx context.Context, name string) (Status, error) {
 		return Status{}, err
 	}
 	resp, err := client.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return Status{State: Down}, nil
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
+		return Status{State: Down}, nil // nobody listens, or whoever listened ended before the answer
 	}
 	if err != nil {
 		return Status{}, fmt.Errorf("ask the supervisor of %s: %w", name, err)

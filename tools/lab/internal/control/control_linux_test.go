@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -50,6 +51,42 @@ func TestAsk(t *testing.T) {
 	if got, err := Ask(t.Context(), lab); err != nil || got.State != Down {
 		t.Errorf("after the end: %s, %v; want %s", got.State, err, Down)
 	}
+}
+
+// TestAskDying asks a supervisor that ends before it answers.
+func TestAskDying(t *testing.T) {
+	lab := name(t)
+	l, err := Listen(lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			_ = conn.Close()
+		}
+		_ = l.Close()
+	}()
+	if got, err := Ask(t.Context(), lab); err != nil || got.State != Down {
+		t.Errorf("%s, %v; want %s", got.State, err, Down)
+	}
+}
+
+func TestLock(t *testing.T) {
+	lab := name(t)
+	never := func() { t.Error("a free lock was waited for") }
+	release, err := Lock(t.Context(), lab, never)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := Lock(ctx, lab, cancel); !errors.Is(err, context.Canceled) {
+		t.Errorf("a lock that is held: %v, want to wait", err)
+	}
+	again, err := Lock(t.Context(), lab, release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
 }
 
 func TestAskNobody(t *testing.T) {

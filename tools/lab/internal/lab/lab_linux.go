@@ -48,6 +48,11 @@ func (l Lab) Up(ctx context.Context, o UpOptions) (string, error) {
 	if err := l.checkOptions(o); err != nil {
 		return "", err
 	}
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	status, err := l.settle(ctx)
 	if err != nil {
 		return "", err
@@ -68,7 +73,7 @@ func (l Lab) Up(ctx context.Context, o UpOptions) (string, error) {
 }
 
 // patience is how long Up waits for a lab that is neither up nor down to become one of both: a node may be late with
-// its heartbeat on a busy machine, and another 'lab up' may be at work.
+// its heartbeat on a busy machine, and a supervisor goes on when its 'lab up' is killed.
 var patience = map[string]time.Duration{control.Degraded: 20 * time.Second, control.Starting: 3 * time.Minute}
 
 // settle returns the lab's status when it is up or down, or the last one when patience is over.
@@ -150,7 +155,7 @@ func (l Lab) clear(ctx context.Context, s control.Status) error {
 	if s.State != control.Down {
 		l.say("The lab is %s (%s): taking it down first.", s.State, cmp.Or(s.Problem, "it never came up"))
 	}
-	return l.Down(ctx)
+	return l.down(ctx)
 }
 
 // create builds what is missing and starts a supervisor. It returns when the lab is ready; a lab that does not get
@@ -208,7 +213,7 @@ func (l Lab) launch(ctx context.Context, s supervisor.Settings, listen string, s
 	}
 	socket, err := control.Listen(l.name())
 	if err != nil {
-		return fmt.Errorf("%w: is another 'lab up' at work?", err)
+		return err
 	}
 	defer func() { _ = socket.Close() }()
 	progress, err := l.startSupervisor(server, socket)
@@ -217,10 +222,11 @@ func (l Lab) launch(ctx context.Context, s supervisor.Settings, listen string, s
 	}
 	defer func() { _ = progress.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = progress.Close() })()
-	if err := supervisor.ReadProgress(progress, step); err != nil {
-		return cmp.Or(ctx.Err(), err)
+	err = supervisor.ReadProgress(progress, step)
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
 	}
-	return nil
+	return err
 }
 
 // listenOn opens the port; a port that was remembered from an earlier life may be taken by now.
@@ -281,6 +287,21 @@ func (l Lab) startSupervisor(server *net.TCPListener, socket *net.UnixListener) 
 // Down takes the lab down and removes its folder. It works on whatever is left of a lab; with nothing left it does
 // nothing.
 func (l Lab) Down(ctx context.Context) error {
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return l.down(ctx)
+}
+
+func (l Lab) lock(ctx context.Context) (unlock func(), err error) {
+	return control.Lock(ctx, l.name(), func() {
+		l.say("Another 'lab up' or 'lab down' of this lab is at work: waiting for it.")
+	})
+}
+
+func (l Lab) down(ctx context.Context) error {
 	if err := l.stop(ctx); err != nil {
 		return err
 	}
@@ -393,14 +414,19 @@ func importInto(ctx context.Context, bin string, containerd int, archive string)
 	return strings.TrimSpace(string(output)), err
 }
 
-// Exec runs a program of this machine in the namespaces of a node. An *exec.ExitError tells how it ended.
+// ControlPlane is the place beside the nodes, for Exec: the bridge, where a program is an outside client to the nodes.
+const ControlPlane = "control-plane"
+
+// Exec runs a program of this machine in the namespaces of a node, or of the control plane. An *exec.ExitError tells
+// how it ended.
 func (l Lab) Exec(ctx context.Context, node string, argv []string) error {
 	status, err := l.Status(ctx)
 	if err != nil {
 		return err
 	}
 	for _, c := range status.Components {
-		if c.Name == "containerd" && c.Node == node && c.PID != 0 {
+		here := c.Name == "containerd" && c.Node == node || c.Name == "etcd" && node == ControlPlane
+		if here && c.PID != 0 {
 			return runIn(ctx, c.PID, argv)
 		}
 	}

@@ -70,7 +70,9 @@ func TestFindAndEnd(t *testing.T) {
 	if err := lab.end(ctx); err != nil {
 		t.Fatal(err)
 	}
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("the process ended by itself")
+	}
 	if lab := find(t, dir); lab != nil {
 		t.Errorf("found %v after its end", lab)
 	}

@@ -59,15 +59,14 @@ func Install(ctx context.Context, out io.Writer, needs ...Requirement) error {
 
 func aptGet(ctx context.Context, packages []string) error {
 	install := append([]string{"install", "-y", "--no-install-recommends"}, packages...)
-	output, err := runAptGet(ctx, install)
-	if err == nil {
+	if _, err := runAptGet(ctx, install); err == nil {
 		return nil
 	}
 	// A machine whose package lists are old or were never fetched.
 	if output, err := runAptGet(ctx, []string{"update"}); err != nil {
 		return fmt.Errorf("apt-get update: %w\n%s", err, output)
 	}
-	if output, err = runAptGet(ctx, install); err != nil {
+	if output, err := runAptGet(ctx, install); err != nil {
 		return fmt.Errorf("apt-get install %s: %w\n%s", strings.Join(packages, " "), err, output)
 	}
 	return nil
