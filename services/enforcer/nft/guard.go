@@ -58,8 +58,15 @@ func (g *guard) Apply(p datapath.Policy) (datapath.Change, error) {
 	if err := p.Validate(); err != nil {
 		return datapath.Change{}, err
 	}
-	return g.program(arrange(p))
+	l := arrange(p)
+	if n := l.elements(); n > maxElements {
+		return datapath.Change{}, fmt.Errorf("the policy takes %d set elements, and a pod may have %d", n, maxElements)
+	}
+	return g.program(l)
 }
+
+// maxElements bounds the kernel memory of one pod's table, which is charged to the enforcer: some 90 MB.
+const maxElements = 1_000_000
 
 func (g *guard) program(l layout) (change datapath.Change, err error) {
 	shape := l.fingerprint()

@@ -183,6 +183,24 @@ func kindsOf(s *datapath.AddressSet) []setKind {
 	return kinds
 }
 
+// elements counts what the sets must hold, without building it.
+func (l layout) elements() int {
+	n := 0
+	for _, s := range l.sets {
+		switch s.key.kind {
+		case hash4, hash6:
+			n += len(s.addresses())
+		case range4:
+			n += 2 * len(s.members.Ranges4)
+		case range6:
+			n += 2 * len(s.members.Ranges6)
+		default:
+			n += len(s.order)
+		}
+	}
+	return n
+}
+
 // fingerprint is the layout but for the members of its sets, in the syntax of nft. Where two are equal, a change of
 // elements is all that is needed.
 func (l layout) fingerprint() string {

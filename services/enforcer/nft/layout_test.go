@@ -66,3 +66,18 @@ func TestRulesAreNotRepeated(t *testing.T) {
 		t.Errorf("%d rules for the IPv4 peers, expected one a port and one for the long range:\n%s", n, text)
 	}
 }
+
+func TestTooManyElementsAreRefused(t *testing.T) {
+	addresses := make([][]byte, maxElements+1)
+	for i := range addresses {
+		addresses[i] = []byte{10, byte(i >> 16), byte(i >> 8), byte(i)}
+	}
+	set, err := datapath.NewAddressSet("all", addresses, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := datapath.Policy{Mode: datapath.Full, Node: setOf(t, "node"), Inbound: []datapath.Rule{allow("1", set, everything())}}
+	if _, err := (&guard{}).Apply(p); err == nil || !strings.Contains(err.Error(), "1000001 set elements") {
+		t.Errorf("a set of %d elements: %v", len(addresses), err)
+	}
+}
