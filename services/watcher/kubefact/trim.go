@@ -1,0 +1,121 @@
+package kubefact
+
+import (
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Trim gives an object of the same type that holds only what Observe reads, so that a cache of a large cluster stays
+// small. It shares memory with the original. It is a cache.TransformFunc: what it does not know it gives back as it is,
+// and trimming twice is trimming once.
+func Trim(object any) (any, error) {
+	switch o := object.(type) {
+	case *corev1.Namespace:
+		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta)}, nil
+	case *corev1.Node:
+		return trimNode(o), nil
+	case *corev1.Pod:
+		return trimPod(o), nil
+	case *corev1.Service:
+		return &corev1.Service{ObjectMeta: trimMeta(o.ObjectMeta), Spec: corev1.ServiceSpec{
+			Type: o.Spec.Type, ClusterIP: o.Spec.ClusterIP, ClusterIPs: o.Spec.ClusterIPs, Ports: o.Spec.Ports,
+			Selector: o.Spec.Selector, ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
+		}}, nil
+	}
+	if controller, ok := object.(metav1.Object); ok {
+		return trimController(controller), nil
+	}
+	return object, nil
+}
+
+func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
+	kept := metav1.ObjectMeta{
+		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
+		Labels: m.Labels, Annotations: meaningful(m.Annotations), DeletionTimestamp: m.DeletionTimestamp,
+	}
+	for _, ref := range m.OwnerReferences {
+		if ref.Controller != nil && *ref.Controller {
+			kept.OwnerReferences = []metav1.OwnerReference{ref}
+			break
+		}
+	}
+	return kept
+}
+
+func trimNode(o *corev1.Node) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: trimMeta(o.ObjectMeta),
+		Spec:       corev1.NodeSpec{PodCIDR: o.Spec.PodCIDR, PodCIDRs: o.Spec.PodCIDRs},
+		Status: corev1.NodeStatus{Addresses: o.Status.Addresses, NodeInfo: corev1.NodeSystemInfo{
+			MachineID:               o.Status.NodeInfo.MachineID,
+			ContainerRuntimeVersion: o.Status.NodeInfo.ContainerRuntimeVersion,
+			KubeletVersion:          o.Status.NodeInfo.KubeletVersion,
+		}},
+	}
+}
+
+func trimPod(o *corev1.Pod) *corev1.Pod {
+	kept := &corev1.Pod{
+		ObjectMeta: trimMeta(o.ObjectMeta),
+		Spec: corev1.PodSpec{
+			NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork,
+			Containers: trimContainers(o.Spec.Containers), InitContainers: trimContainers(o.Spec.InitContainers),
+		},
+		Status: corev1.PodStatus{Phase: o.Status.Phase, PodIP: o.Status.PodIP, PodIPs: o.Status.PodIPs},
+	}
+	if ready(o) {
+		kept.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	}
+	return kept
+}
+
+// trimContainers keeps the named ports, and the place of their containers, so that errors name the right one. A container
+// without anything in it still takes a kilobyte, so there are none where no port has a name.
+func trimContainers(containers []corev1.Container) []corev1.Container {
+	if !slices.ContainsFunc(containers, hasNamedPort) {
+		return nil
+	}
+	kept := make([]corev1.Container, len(containers))
+	for i, c := range containers {
+		kept[i].RestartPolicy = c.RestartPolicy
+		if hasNamedPort(c) {
+			kept[i].Ports = c.Ports
+		}
+	}
+	return kept
+}
+
+func hasNamedPort(c corev1.Container) bool {
+	return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name != "" })
+}
+
+func trimController(object metav1.Object) any {
+	whole, ok := templateOf(object)
+	if !ok {
+		return object
+	}
+	template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{HostNetwork: whole.Spec.HostNetwork}}
+	template.Annotations = meaningful(whole.Annotations)
+	switch o := object.(type) {
+	case *appsv1.Deployment:
+		return &appsv1.Deployment{ObjectMeta: trimMeta(o.ObjectMeta), Spec: appsv1.DeploymentSpec{Template: template}}
+	case *appsv1.StatefulSet:
+		return &appsv1.StatefulSet{ObjectMeta: trimMeta(o.ObjectMeta), Spec: appsv1.StatefulSetSpec{Template: template}}
+	case *appsv1.DaemonSet:
+		return &appsv1.DaemonSet{ObjectMeta: trimMeta(o.ObjectMeta), Spec: appsv1.DaemonSetSpec{Template: template}}
+	case *appsv1.ReplicaSet:
+		return &appsv1.ReplicaSet{ObjectMeta: trimMeta(o.ObjectMeta), Spec: appsv1.ReplicaSetSpec{Template: template}}
+	case *corev1.ReplicationController:
+		return &corev1.ReplicationController{ObjectMeta: trimMeta(o.ObjectMeta), Spec: corev1.ReplicationControllerSpec{Template: &template}}
+	case *batchv1.Job:
+		return &batchv1.Job{ObjectMeta: trimMeta(o.ObjectMeta), Spec: batchv1.JobSpec{Template: template}}
+	case *batchv1.CronJob:
+		job := batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template}}
+		return &batchv1.CronJob{ObjectMeta: trimMeta(o.ObjectMeta), Spec: batchv1.CronJobSpec{JobTemplate: job}}
+	}
+	return object
+}

@@ -1,0 +1,138 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/service"
+)
+
+// Config of the watcher.
+type Config struct {
+	service.Config `embed:""`
+
+	Kubeconfig    string        `help:"Kubeconfig of the cluster; empty inside of it."`
+	Namespace     string        `help:"Namespace of the watcher's lease." default:"illumio-system"`
+	Identity      string        `help:"Name under which this watcher holds the lease; the host's name where empty."`
+	LeaseDuration time.Duration `help:"How long a watcher that fell silent keeps the lease." default:"15s"`
+	ProbeInterval time.Duration `help:"How often the API server is asked whether it answers." default:"5s"`
+}
+
+// Components of the watcher's readiness.
+const (
+	componentAPI   = "api-server"
+	componentCache = "cache"
+	componentLog   = "log"
+)
+
+var (
+	errConnecting = errors.New("connecting")
+	errListing    = errors.New("listing the cluster's objects")
+)
+
+// Run watches the cluster and writes facts until ctx ends. Errors are of the configuration, or ErrDeposed.
+func Run(ctx context.Context, cfg Config) error {
+	client, err := connect(cfg.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	svc, err := service.Start(ctx, "watcher", cfg.Config, componentAPI, componentCache)
+	if err != nil {
+		return err
+	}
+	defer svc.Close()
+	return run(ctx, cfg, svc, client)
+}
+
+func connect(kubeconfig string) (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("find the API server (kubeconfig %q): %w", kubeconfig, err)
+	}
+	config.UserAgent = "ringfence-watcher"
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	config.WarningHandler = rest.NoWarnings{}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("API server %s: %w", config.Host, err)
+	}
+	return client, nil
+}
+
+// run is Run with everything around it started.
+func run(ctx context.Context, cfg Config, svc *service.Service, client kubernetes.Interface) error {
+	identity, err := identityOf(cfg)
+	if err != nil {
+		return err
+	}
+	dirty := newDirtySet()
+	cluster, err := newCluster(client, dirty, svc.Log)
+	if err != nil {
+		return err
+	}
+	scribe := &scribe{
+		cluster: cluster, dirty: dirty, log: svc.Log, metrics: newMetrics(svc.Metrics),
+		ready: func(err error) { svc.Ready(componentLog, err) },
+	}
+	election := election{
+		client: client, namespace: cfg.Namespace, identity: identity, duration: cfg.LeaseDuration, log: svc.Log,
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		probe(ctx, client, cfg.ProbeInterval, func(err error) { svc.Ready(componentAPI, err) })
+		return nil
+	})
+	group.Go(func() error {
+		// Nobody may lead before every kind was listed: what is not known yet would be taken for gone.
+		svc.Ready(componentCache, errListing)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cluster.Wait()
+		defer cancel()
+		if err := cluster.Start(ctx); err != nil {
+			return err
+		}
+		svc.Ready(componentCache, nil)
+		return election.Run(ctx, func(ctx context.Context) { lead(ctx, svc, cfg.LogURL, scribe) })
+	})
+	return group.Wait()
+}
+
+func identityOf(cfg Config) (string, error) {
+	if cfg.Identity != "" {
+		return cfg.Identity, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("identity: none is set, and the host has no name: %w", err)
+	}
+	return host, nil
+}
+
+// lead writes until ctx ends. A watcher that stands by needs no log to be ready.
+func lead(ctx context.Context, svc *service.Service, url string, s *scribe) {
+	s.metrics.leader.Set(1)
+	defer s.metrics.leader.Set(0)
+	defer s.ready(nil)
+	s.ready(errConnecting)
+	nc, err := eventlog.Dialer{URL: url, Name: Producer, Log: svc.Log}.Dial(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			svc.Log.Error().Err(err).Msg("the log cannot be reached")
+		}
+		return
+	}
+	defer nc.Close()
+	s.nc = nc
+	s.Run(ctx)
+}
