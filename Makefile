@@ -9,7 +9,7 @@ export GOFLAGS := -buildvcs=false
 OUT := $(CURDIR)/out
 TOOLS := $(OUT)/bin
 MODULES := proto libs services/watcher services/pce-bridge services/policy-store services/enforcer tools
-LAB := GOWORK=off go -C tools/lab run .
+LAB := $(TOOLS)/lab
 
 .PHONY: help
 help: ## Print every target with a line.
@@ -17,7 +17,7 @@ help: ## Print every target with a line.
 
 # --- build -----------------------------------------------------------------------------------------------------------
 
-.PHONY: build images generate dev-tools
+.PHONY: build images generate dev-tools lab-tool
 build: ## Compile the command line and the console into out/bin.
 	@mkdir -p $(TOOLS)
 	@CGO_ENABLED=0 go build -trimpath -o $(TOOLS)/ ./tools/ringfence/cmd/ringfence ./tools/pce/cmd/pce && echo "built out/bin/ringfence and out/bin/pce"
@@ -28,25 +28,31 @@ images: ## Build the container images as OCI archives in out/images, without a c
 generate: dev-tools ## Generate the Go code of the protocol buffers.
 	@cd proto && GOWORK=off $(TOOLS)/buf generate
 
+lab-tool: ## Build the lab's program into out/bin; it builds Kubernetes itself when it is first started.
+	@mkdir -p $(TOOLS)
+	@GOWORK=off go -C tools/lab build -o $(TOOLS)/lab .
+
 dev-tools: ## Build buf, golangci-lint, gotestsum and helm, pinned in tools/dev, into out/bin.
 	@tools/dev/build.sh $(TOOLS)
 
 # --- run -------------------------------------------------------------------------------------------------------------
 
 .PHONY: lab-up lab-down lab-status demo demo-down prerequisites
-lab-up: ## Start a real Kubernetes with three nodes on this machine (Linux, root).
+lab-up: lab-tool ## Start a real Kubernetes with three nodes on this machine (Linux, root).
 	@$(LAB) up
 
-lab-down: ## Stop it, and leave nothing behind.
+lab-down: lab-tool ## Stop it, and leave nothing behind.
 	@$(LAB) down
 
-lab-status: ## Show what of it runs.
+lab-status: lab-tool ## Show what of it runs.
 	@$(LAB) status
 
-demo: prerequisites images dev-tools build ## Show Ringfence at work, on KUBECONFIG's cluster or on the lab.
+demo: ## Show Ringfence at work, on KUBECONFIG's cluster or on the lab.
+	@[ -n "$${KUBECONFIG:-}" ] || $(MAKE) prerequisites
+	@$(MAKE) lab-tool dev-tools images build
 	@go run ./tools/demo/cmd/demo run
 
-demo-down: ## Remove everything that the demo made.
+demo-down: lab-tool ## Remove everything that the demo made.
 	@go run ./tools/demo/cmd/demo remove
 
 prerequisites: ## Install the Debian packages that are needed beyond Go, git and make.

@@ -144,8 +144,7 @@ func (d *Demo) lab(ctx context.Context, args ...string) error {
 }
 
 func runLab(ctx context.Context, root string, out io.Writer, args ...string) error {
-	command := exec.CommandContext(ctx, "go", append([]string{"-C", filepath.Join(root, "tools", "lab"), "run", "."}, args...)...)
-	command.Env = append(os.Environ(), "GOWORK=off")
+	command := exec.CommandContext(ctx, filepath.Join(root, "out", "bin", "lab"), args...)
 	command.Stdout, command.Stderr = out, out
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("lab %s: %w", args[0], err)
