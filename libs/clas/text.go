@@ -36,8 +36,11 @@ func (x Explanation) inboundName() string {
 
 func (q Query) service() string {
 	r := portRange{protocol: int32(q.Protocol), from: uint32(q.Port), icmpType: anyICMP, icmpCode: anyICMP}
+	if !hasPorts(r.protocol) {
+		r.from = 0
+	}
 	if isICMP(r.protocol) {
-		r.from, r.icmpType = 0, int32(q.Port)
+		r.icmpType = int32(q.Port)
 	}
 	return r.String()
 }
