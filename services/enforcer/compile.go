@@ -39,10 +39,10 @@ func newCompiler() *compiler {
 	return &compiler{sets: map[string]compiledSet{}, policies: map[string]compiledPolicy{}}
 }
 
-// setNode takes the node's addresses, sorted, and says whether they are others than before.
-func (c *compiler) setNode(addresses []netip.Addr) (bool, error) {
+// setNode takes the node's addresses, sorted.
+func (c *compiler) setNode(addresses []netip.Addr) error {
 	if c.node != nil && slices.Equal(addresses, c.nodeList) {
-		return false, nil
+		return nil
 	}
 	raw := make([][]byte, len(addresses))
 	for i, a := range addresses {
@@ -50,10 +50,10 @@ func (c *compiler) setNode(addresses []netip.Addr) (bool, error) {
 	}
 	set, err := datapath.NewAddressSet(nodeSet, raw, nil)
 	if err != nil {
-		return false, fmt.Errorf("addresses of the node: %w", err)
+		return fmt.Errorf("addresses of the node: %w", err)
 	}
 	c.node, c.nodeList = set, slices.Clone(addresses)
-	return true, nil
+	return nil
 }
 
 // policy compiles the policy with an id. The error names it and what is wrong with it.

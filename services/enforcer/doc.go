@@ -15,6 +15,12 @@
 //  4. Pods that the plan does not name are not touched, unless they carry a table from when it did: that is opened.
 //  5. The break-glass file opens every pod, without log or API server, over restarts, until it is removed.
 //
+// # Limits
+//
+// Connections that were open before a pod's first policy are new to the kernel's connection tracking, which begins with
+// that policy: the first packet that it sees decides. A pod that is enforced from its start, or was in visibility_only
+// before, does not meet this. Between the start of a sandbox and the arrival of its plan a pod is open.
+//
 // # Parts
 //
 // The log delivers policy and the runtime lists sandboxes; both go into the node's state, which gives every sandbox an

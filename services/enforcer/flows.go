@@ -48,10 +48,7 @@ func readFlows(ctx context.Context, ns *podnetns.Handle, pod flowlog.Pod, sh *sh
 		if time.Since(started) > lastRetry {
 			retry.Reset()
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(retry.NextBackOff()):
-		}
+		sleep(ctx, retry.NextBackOff())
 	}
 }
 

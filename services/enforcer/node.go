@@ -178,7 +178,7 @@ func (n *node) at() uint64 {
 func (n *node) assign() {
 	var addressing error
 	if n.policy != nil {
-		_, addressing = n.compiler.setNode(n.nodeAddresses())
+		addressing = n.compiler.setNode(n.nodeAddresses())
 	}
 	for _, k := range n.keepers {
 		o := n.orderFor(k.sandbox, addressing)

@@ -93,21 +93,23 @@ func wake(c chan struct{}) {
 func (a *agent) run(ctx context.Context) error {
 	defer func() { _ = a.runtime.Close() }() // it has no state that could be lost
 	defer a.node.stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	a.look()
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context){a.lookAround, a.list, a.watch, a.report, a.reportFlows} {
 		loops.Go(func() { loop(ctx) })
 	}
 	err := a.follow(ctx)
-	<-ctx.Done()
+	if ctx.Err() != nil {
+		err = nil // this is how it ends
+	}
+	cancel()
 	loops.Wait()
 	if nc := a.log.Load(); nc != nil {
 		nc.Close()
 	}
-	if err != nil && ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return err
 }
 
 // follow connects to the log and takes policy from it.
@@ -195,7 +197,7 @@ func (a *agent) list(ctx context.Context) {
 		if err == nil {
 			a.svc.Ready("runtime", nil)
 		}
-		time.Sleep(listPause)
+		sleep(ctx, listPause)
 		select {
 		case <-ctx.Done():
 			return
@@ -209,20 +211,19 @@ func (a *agent) list(ctx context.Context) {
 func (a *agent) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := a.runtime.Watch(ctx, func() { wake(a.relist) })
-		if cri.IsUnsupported(err) {
-			a.svc.Log.Info().Err(err).Msg("the runtime has no events: its pods are listed at an interval alone")
+		if errors.Is(err, cri.ErrNoEvents) {
+			a.svc.Log.Info().Err(err).Msg("pods are listed at an interval and after new policy alone")
 			return
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(a.cfg.ReconcileInterval):
-		}
+		sleep(ctx, a.cfg.ReconcileInterval)
 	}
 }
 
-// Bounds of the time between two reports of status.
+// Times of the status reports. What changes together, as when a policy comes and the pods get it, is given a moment to
+// settle, so that the first report says how it ended and not that it began.
 const (
-	statusPause    = time.Second
+	statusSettle   = 100 * time.Millisecond
+	statusPause    = time.Second - statusSettle
 	statusInterval = 10 * time.Second
 )
 
@@ -238,12 +239,25 @@ func (a *agent) report(ctx context.Context) {
 		case <-heartbeat.C:
 		}
 		heartbeat.Stop()
-		a.reportOnce()
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, statusSettle) {
 			return
-		case <-time.After(statusPause):
 		}
+		a.reportOnce()
+		if !sleep(ctx, statusPause) {
+			return
+		}
+	}
+}
+
+// sleep waits, and says whether ctx still goes on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

@@ -115,23 +115,38 @@ func (c *Client) detail(ctx context.Context, item *runtimeapi.PodSandbox) Sandbo
 	return s
 }
 
-// Watch calls changed after every event of a sandbox or container, until ctx ends or the runtime stops telling. Runtimes
-// that have no events answer with an error for which IsUnsupported is true.
+// ErrNoEvents says that the runtime's events cannot be used, now or later: listings have to do.
+var ErrNoEvents = errors.New("the runtime has no container events to share")
+
+// Watch calls changed after every event of a sandbox or container, until ctx ends or the runtime stops telling.
 func (c *Client) Watch(ctx context.Context, changed func()) error {
-	stream, err := c.api.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
-	if err != nil {
+	if err := c.checkEvents(ctx); err != nil {
 		return fmt.Errorf("watch container events: %w", err)
 	}
-	for {
-		if _, err := stream.Recv(); err != nil {
-			return fmt.Errorf("watch container events: %w", err)
+	stream, err := c.api.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
+	for err == nil {
+		if _, err = stream.Recv(); err == nil {
+			changed()
 		}
-		changed()
 	}
+	if status.Code(err) == codes.Unimplemented {
+		err = fmt.Errorf("%w: %w", ErrNoEvents, err)
+	}
+	return fmt.Errorf("watch container events: %w", err)
 }
 
-// IsUnsupported tells an error of Watch that will not go away.
-func IsUnsupported(err error) bool {
-	var s interface{ GRPCStatus() *status.Status }
-	return errors.As(err, &s) && s.GRPCStatus().Code() == codes.Unimplemented
+// checkEvents keeps away from containerd before 2.0, which gives each event to one of its listeners only
+// (containerd issue 7318): ours would be missing at the kubelet.
+func (c *Client) checkEvents(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	v, err := c.api.Version(ctx, &runtimeapi.VersionRequest{})
+	if err != nil {
+		return fmt.Errorf("ask for its version: %w", err)
+	}
+	major, _, _ := strings.Cut(strings.TrimPrefix(v.GetRuntimeVersion(), "v"), ".")
+	if v.GetRuntimeName() == "containerd" && (major == "0" || major == "1") {
+		return fmt.Errorf("%w: containerd %s", ErrNoEvents, v.GetRuntimeVersion())
+	}
+	return nil
 }

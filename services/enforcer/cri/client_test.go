@@ -76,7 +76,7 @@ func TestWatchTellsOfPods(t *testing.T) {
 		select {
 		case <-changed:
 			cancel()
-			if err := <-done; err == nil || cri.IsUnsupported(err) {
+			if err := <-done; err == nil || errors.Is(err, cri.ErrNoEvents) {
 				t.Errorf("the watch ended with %v", err)
 			}
 			return
@@ -88,11 +88,16 @@ func TestWatchTellsOfPods(t *testing.T) {
 	}
 }
 
-func TestRuntimeWithoutEvents(t *testing.T) {
-	s := critest.Start(t)
-	s.Silent = true
-	if err := connect(t, s).Watch(t.Context(), func() {}); !cri.IsUnsupported(err) {
+func TestRuntimesWithoutEvents(t *testing.T) {
+	silent := critest.Start(t)
+	silent.Silent = true
+	if err := connect(t, silent).Watch(t.Context(), func() {}); !errors.Is(err, cri.ErrNoEvents) {
 		t.Errorf("the watch ended with %v", err)
+	}
+	old := critest.Start(t)
+	old.Version1 = true
+	if err := connect(t, old).Watch(t.Context(), func() {}); !errors.Is(err, cri.ErrNoEvents) {
+		t.Errorf("the watch of containerd 1.7 ended with %v", err)
 	}
 }
 

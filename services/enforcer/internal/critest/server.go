@@ -35,6 +35,8 @@ type Server struct {
 	Socket string
 	// Silent is set before use by runtimes without events.
 	Silent bool
+	// Version1 is set before use by the containerd that does not share its events.
+	Version1 bool
 
 	mu       sync.Mutex
 	pods     []Pod
@@ -93,6 +95,15 @@ func (s *Server) change(f func()) {
 		default:
 		}
 	}
+}
+
+// Version implements the runtime service.
+func (s *Server) Version(context.Context, *runtimeapi.VersionRequest) (*runtimeapi.VersionResponse, error) {
+	v := "v2.4.2"
+	if s.Version1 {
+		v = "1.7.28"
+	}
+	return &runtimeapi.VersionResponse{RuntimeName: "containerd", RuntimeVersion: v}, nil
 }
 
 // ListPodSandbox implements the runtime service.
