@@ -19,7 +19,7 @@ const (
 	// gather is how long changes of the cluster are gathered before the console is told.
 	gather = 500 * time.Millisecond
 	// statusInterval is how often the nodes' status is looked at while they are behind.
-	statusInterval = time.Second
+	statusInterval = 2 * time.Second
 )
 
 // reporter tells the console of the cluster: differences only, against what the console itself lists at the start and

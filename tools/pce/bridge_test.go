@@ -274,6 +274,9 @@ func TestOnboardingAndProvisioning(t *testing.T) {
 		return s.latest(eventlog.LabelSubject(api.ID(label.Href))).GetLabel().GetValue() == "db"
 	})
 	version := s.provision()
+	provisioned := time.Now()
+	s.eventually("the manifest", func() bool { return s.latest("facts.pce.provisioned.0").GetProvisioned().GetVersion() == version })
+	t.Logf("provisioned to committed: %s", time.Since(provisioned).Round(time.Millisecond))
 	if warnings := s.inForce(version).Policy().Warnings; len(warnings) > 0 {
 		t.Fatalf("warnings: %v", warnings)
 	}

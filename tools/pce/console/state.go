@@ -2,6 +2,7 @@ package console
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -117,6 +118,11 @@ func (s *state) fold(number uint64, encoded []byte) error {
 	var e edit
 	if err := json.Unmarshal(encoded, &e); err != nil {
 		return err
+	}
+	for _, p := range e.Put {
+		if p.Record == nil {
+			return fmt.Errorf("%s %s: the record is missing", p.Table, p.ID)
+		}
 	}
 	s.apply(number, &e)
 	return nil
