@@ -1,0 +1,49 @@
+package policystore
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/service"
+)
+
+// Config is what policy-store can be told.
+type Config struct {
+	service.Config `embed:""`
+
+	Listen           string        `help:"Address on which the log is served (NATS)." default:":4222"`
+	StoreDir         string        `help:"Folder of the log's files. One server uses it at a time." default:"/var/lib/ringfence/log"`
+	StorageGi        int           `help:"Size of the volume under the folder, in GiB." default:"1"`
+	SnapshotFacts    uint64        `help:"Take a snapshot every so many facts." default:"100000"`
+	SnapshotInterval time.Duration `help:"Take a snapshot at least this often, if there are new facts." default:"6h"`
+
+	storage int64 // bytes, instead of StorageGi, in tests
+}
+
+// keptSnapshots is how many snapshots stay, each replayable forward.
+const keptSnapshots = 4
+
+func (c Config) bytes() int64 {
+	if c.storage > 0 {
+		return c.storage
+	}
+	return int64(c.StorageGi) << 30
+}
+
+func (c Config) sizes() eventlog.Sizes { return eventlog.Sizes{Bytes: c.bytes()} }
+
+func (c Config) check() error {
+	switch {
+	case c.StoreDir == "":
+		return errors.New("store-dir: the log needs a folder")
+	case c.bytes() <= 0:
+		return fmt.Errorf("storage-gi: %d is no size; use 1 or more", c.StorageGi)
+	case c.SnapshotFacts == 0:
+		return errors.New("snapshot-facts: 0 would never take a snapshot; use 100000")
+	case c.SnapshotInterval <= 0:
+		return errors.New("snapshot-interval: use a duration such as 6h")
+	}
+	return nil
+}

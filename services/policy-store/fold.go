@@ -1,0 +1,278 @@
+package policystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/libs/eventlog"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+const (
+	// settle is how long a flush waits for facts that come together, such as those of one deployment.
+	settle = 2 * time.Millisecond
+	// flushInterval is the least time between two windows.
+	flushInterval = 250 * time.Millisecond
+	// backlog is how many facts wait for the engine before the reading waits.
+	backlog = 4096
+)
+
+// folder folds the facts of one incarnation into policy and publishes it.
+type folder struct {
+	log     *eventlog.Log
+	zlog    zerolog.Logger
+	metrics *metrics
+	keeper  *keeper
+	out     *publisher
+
+	mu     sync.Mutex // guards the engine against queries
+	engine *clas.Engine
+
+	live      bool      // this run has folded all that was in the log at its start
+	dirty     bool      // facts were folded since the last flush
+	dirtyFrom time.Time // when the first of them came
+	flushed   time.Time // when the last flush was
+	garbage   uint64    // of the log, as far as it is counted
+}
+
+// fold restores the engine and folds until ctx ends or the log must be opened anew.
+func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, published *eventlog.Published) error {
+	k := &keeper{log: log, zlog: h.log, metrics: h.metrics, cfg: h.cfg}
+	engine, err := k.restore(ctx)
+	if err != nil {
+		return err
+	}
+	f := &folder{
+		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
+		out: newPublisher(log, h.log, h.metrics, published),
+	}
+	stop, err := f.answer(nc)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	err = f.run(ctx)
+	k.wait()
+	if ctx.Err() != nil {
+		if !errors.Is(context.Cause(ctx), errRestart) {
+			f.keepLast(ctx)
+		}
+		return ctx.Err()
+	}
+	if errors.Is(err, eventlog.ErrGap) {
+		return f.renew(ctx, err)
+	}
+	return err
+}
+
+// event is a fact to fold, or the news that all that was in the log at the start has been read.
+type event struct {
+	entry eventlog.Entry
+	live  bool
+}
+
+// run reads the facts in one goroutine and folds them in this one.
+func (f *folder) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	events, ended := make(chan event, backlog), make(chan error, 1)
+	from := max(f.engine.Sequence()+1, f.log.Base())
+	go func() {
+		ended <- f.read(ctx, from, func(e event) error {
+			select {
+			case events <- e:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		close(events)
+	}()
+	err := f.loop(ctx, events)
+	cancel()
+	if tailed := <-ended; err == nil {
+		err = tailed
+	}
+	return err
+}
+
+// read gives what is in the log, then the news that this is all, then what comes. The end is told by the log's last
+// sequence, whether or not the fact there can be decoded.
+func (f *folder) read(ctx context.Context, from uint64, give func(event) error) error {
+	last, err := f.log.LastSequence(ctx)
+	if err != nil {
+		return err
+	}
+	if last+1 < from {
+		return fmt.Errorf("%w: the snapshot is of sequence %d and the log ends at %d", eventlog.ErrGap, from-1, last)
+	}
+	for e, err := range f.log.Read(ctx, from, max(last, 1)) {
+		if err == nil {
+			err = give(event{entry: e})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := give(event{live: true}); err != nil {
+		return err
+	}
+	return f.log.Tail(ctx, last+1, nil, func(e eventlog.Entry) error { return give(event{entry: e}) })
+}
+
+// loop folds what comes and flushes when it is time. It ends when events is closed or publishing is given up.
+func (f *folder) loop(ctx context.Context, events <-chan event) error {
+	flush := time.NewTimer(flushInterval)
+	defer flush.Stop()
+	heartbeat := time.NewTicker(eventlog.HeartbeatInterval)
+	defer heartbeat.Stop()
+	for {
+		select {
+		case e, open := <-events:
+			if !open {
+				return nil
+			}
+			if f.take(e) {
+				flush.Reset(max(settle, time.Until(f.flushed.Add(flushInterval))))
+			}
+			f.keeper.consider(ctx, f)
+		case <-flush.C:
+			if err := f.flush(ctx); err != nil {
+				return err
+			}
+			if f.dirty {
+				flush.Reset(flushInterval)
+			}
+		case <-heartbeat.C:
+			f.beat(ctx)
+			f.keeper.consider(ctx, f)
+		}
+	}
+}
+
+// take takes an event in, and says whether it is the first since the last flush.
+func (f *folder) take(e event) bool {
+	if e.live {
+		f.live = true
+	} else {
+		f.apply(e.entry)
+	}
+	first := !f.dirty || e.live
+	if !f.dirty {
+		f.dirty, f.dirtyFrom = true, time.Now()
+	}
+	return first
+}
+
+func (f *folder) apply(e eventlog.Entry) {
+	f.mu.Lock()
+	err := f.engine.Apply(e.Subject, e.Sequence, e.Fact)
+	f.mu.Unlock()
+	f.metrics.facts.Inc()
+	f.metrics.sequence.Set(float64(e.Sequence))
+	f.countGarbage()
+	if err != nil {
+		f.metrics.foldErrors.Inc()
+		f.zlog.Error().Err(err).Str("subject", e.Subject).Uint64("sequence", e.Sequence).Msg("the fact is not taken; its object keeps its last good state")
+	}
+}
+
+// countGarbage adds to the metric what the log skipped since the last time.
+func (f *folder) countGarbage() {
+	now := f.log.Garbage()
+	f.metrics.garbage.Add(float64(now - f.garbage))
+	f.garbage = now
+}
+
+// flush publishes what changed, unless this run has not yet caught up or a producer is not yet in sync. It stays dirty
+// then.
+func (f *folder) flush(ctx context.Context) error {
+	s, ready := f.collect()
+	if !ready {
+		return nil
+	}
+	if err := f.out.publish(ctx, s); err != nil {
+		return err
+	}
+	f.dirty = false
+	if s.changed {
+		f.flushed = time.Now()
+		f.metrics.latency.Observe(f.flushed.Sub(f.dirtyFrom).Seconds())
+	}
+	return nil
+}
+
+// state is what is to be published.
+type state struct {
+	version *ringfencev1.Version
+	synced  []string
+	digest  string
+	delta   clas.Delta
+	whole   *clas.Policy // instead of delta for the first publication
+	changed bool
+}
+
+// collect takes the changes out of the engine. It does so only when they may be published, so that none are lost.
+func (f *folder) collect() (state, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	synced := f.engine.Synced(f.log.Incarnation())
+	inSync := eventlog.InSync(synced)
+	f.metrics.inSync.Set(boolean(inSync))
+	if !f.live || !inSync {
+		return state{}, false
+	}
+	s := state{version: &ringfencev1.Version{Incarnation: f.log.Incarnation(), Sequence: f.engine.Sequence()}, synced: synced}
+	s.delta = f.engine.Flush()
+	if f.out.first() {
+		whole := f.engine.Policy()
+		s.whole = &whole
+	}
+	s.changed = s.whole != nil || !s.delta.Empty() || !slices.Equal(synced, f.out.head.GetSynced())
+	if s.changed {
+		s.digest = f.engine.Digest()
+	}
+	return s, true
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// beat repeats the newest window's number, so that a reader who lost it learns of it.
+func (f *folder) beat(ctx context.Context) {
+	f.countGarbage()
+	if f.dirty {
+		return // the next window tells
+	}
+	f.out.heartbeat(ctx)
+}
+
+// renew begins a new incarnation after facts were lost. The policy stays as it is until the producers have written
+// everything again.
+func (f *folder) renew(ctx context.Context, gap error) error {
+	lost := f.log.Incarnation()
+	if err := f.log.Renew(ctx); err != nil {
+		return fmt.Errorf("%w; %w", gap, err)
+	}
+	f.zlog.Error().Err(gap).Str("lost", lost).Str("incarnation", f.log.Incarnation()).
+		Msg("facts were lost: a new incarnation begins, in which the producers write everything again; the last policy stays until then")
+	return errRestart
+}
+
+// keepLast takes a snapshot at a clean stop, so that the next start need not read the log again.
+func (f *folder) keepLast(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	f.keeper.snapshot(ctx, f.engine.Sequence(), f.engine.Snapshot())
+}

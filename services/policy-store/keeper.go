@@ -1,0 +1,196 @@
+package policystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/libs/eventlog"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+const (
+	// trimAbove is the share of the facts' room, in percent, above which facts below a verified snapshot go.
+	trimAbove = 80
+	// usageInterval is how often the room is looked at.
+	usageInterval = 5 * time.Second
+)
+
+// keeper takes snapshots, restores from them, and makes room in the log. Everything but wait is called from the folder's
+// goroutine; the writing itself happens in one of its own.
+type keeper struct {
+	log     *eventlog.Log
+	zlog    zerolog.Logger
+	metrics *metrics
+	cfg     Config
+
+	working   sync.WaitGroup
+	busy      chan struct{} // holds one token while a snapshot is being written
+	last      uint64        // sequence of the newest snapshot
+	lastAt    time.Time
+	lookedAt  time.Time
+	saidAlarm bool
+}
+
+// restore gives an engine from the newest snapshot that proves good, or an empty one.
+func (k *keeper) restore(ctx context.Context) (*clas.Engine, error) {
+	k.busy, k.lastAt = make(chan struct{}, 1), time.Now()
+	infos, err := k.log.Snapshots(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find snapshots: %w", err)
+	}
+	for _, info := range infos {
+		engine, err := k.load(ctx, info)
+		if err == nil {
+			k.last = engine.Sequence()
+			k.zlog.Info().Uint64("sequence", k.last).Uint64("facts", info.GetFacts()).Msg("restored from a snapshot")
+			return engine, nil
+		}
+		if !errors.Is(err, eventlog.ErrSnapshot) {
+			return nil, err
+		}
+		k.metrics.snapshots.WithLabelValues("set_aside").Inc()
+		k.zlog.Error().Err(err).Msg("the snapshot is set aside; an older one or the whole log is read instead")
+	}
+	return clas.New(), nil
+}
+
+func (k *keeper) load(ctx context.Context, info *ringfencev1.SnapshotInfo) (*clas.Engine, error) {
+	entries, err := k.log.ReadSnapshot(ctx, info)
+	if err != nil {
+		return nil, err
+	}
+	sequence := info.GetVersion().GetSequence()
+	engine, err := clas.Restore(func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
+		for _, e := range entries {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("snapshot at %d: %w: %w", sequence, eventlog.ErrSnapshot, err)
+	}
+	if engine.Sequence() != sequence {
+		return nil, fmt.Errorf("snapshot at %d: %w: its facts end at %d", sequence, eventlog.ErrSnapshot, engine.Sequence())
+	}
+	return engine, nil
+}
+
+// consider takes a snapshot when one is due: after so many facts, after so long, or because the log fills up.
+func (k *keeper) consider(ctx context.Context, f *folder) {
+	sequence := f.engine.Sequence()
+	if sequence <= k.last || !f.live {
+		return
+	}
+	due := sequence-max(k.last, k.log.Base()-1) >= k.cfg.SnapshotFacts || time.Since(k.lastAt) >= k.cfg.SnapshotInterval
+	if !due && time.Since(k.lookedAt) >= usageInterval {
+		k.lookedAt = time.Now()
+		due = k.tight(ctx)
+	}
+	if !due {
+		return
+	}
+	select {
+	case k.busy <- struct{}{}:
+	default:
+		return // one is being written
+	}
+	k.last, k.lastAt = sequence, time.Now()
+	f.mu.Lock()
+	entries := f.engine.Snapshot()
+	f.mu.Unlock()
+	k.working.Go(func() {
+		defer func() { <-k.busy }()
+		k.snapshot(ctx, sequence, entries)
+	})
+}
+
+// wait returns once no snapshot is being written.
+func (k *keeper) wait() { k.working.Wait() }
+
+// snapshot writes one, and makes room with it.
+func (k *keeper) snapshot(ctx context.Context, sequence uint64, entries iter.Seq[*ringfencev1.SnapshotEntry]) {
+	if sequence == 0 {
+		return
+	}
+	info, err := k.log.WriteSnapshot(ctx, sequence, entries)
+	if err == nil {
+		k.metrics.snapshots.WithLabelValues("written").Inc()
+		k.zlog.Info().Uint64("sequence", sequence).Uint64("facts", info.GetFacts()).Msg("took a snapshot")
+		err = k.makeRoom(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		k.metrics.snapshots.WithLabelValues("failed").Inc()
+		k.zlog.Error().Err(err).Uint64("sequence", sequence).Msg("no snapshot could be taken; the next is tried when due")
+	}
+}
+
+// makeRoom drops snapshots beyond those that are kept, and, where the log is tight, the facts below the oldest that stays.
+// Where that does not suffice, fewer snapshots stay, down to one.
+func (k *keeper) makeRoom(ctx context.Context) error {
+	infos, err := k.log.Snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	if err := k.log.DropPartialSnapshots(ctx, infos); err != nil {
+		return err
+	}
+	for keep := min(keptSnapshots, len(infos)); keep > 0; keep-- {
+		if err := k.drop(ctx, infos[keep:]); err != nil {
+			return err
+		}
+		infos = infos[:keep]
+		if !k.tight(ctx) {
+			k.saidAlarm = false
+			return nil
+		}
+		if err := k.trim(ctx, infos[keep-1]); err != nil {
+			return err
+		}
+	}
+	if k.tight(ctx) && !k.saidAlarm {
+		k.saidAlarm = true
+		k.zlog.Error().Msg("the log is nearly full of facts that no snapshot covers: storage-gi is too small for this cluster")
+	}
+	return nil
+}
+
+func (k *keeper) drop(ctx context.Context, infos []*ringfencev1.SnapshotInfo) error {
+	for _, info := range infos {
+		if err := k.log.DropSnapshot(ctx, info.GetVersion().GetSequence()); err != nil {
+			return err
+		}
+		k.metrics.snapshots.WithLabelValues("dropped").Inc()
+	}
+	return nil
+}
+
+// trim removes the facts that a snapshot covers, once that snapshot proved good.
+func (k *keeper) trim(ctx context.Context, oldest *ringfencev1.SnapshotInfo) error {
+	if _, err := k.load(ctx, oldest); err != nil {
+		return err
+	}
+	below := oldest.GetVersion().GetSequence() + 1
+	usage, err := k.log.Usage(ctx)
+	if err != nil || usage.First >= below {
+		return err
+	}
+	if err := k.log.Trim(ctx, below); err != nil {
+		return err
+	}
+	k.zlog.Info().Uint64("below", below).Uint64("facts", min(below, usage.Last+1)-usage.First).Msg("trimmed facts that a snapshot covers")
+	return nil
+}
+
+// tight says whether the facts take more of their room than they should.
+func (k *keeper) tight(ctx context.Context) bool {
+	usage, err := k.log.Usage(ctx)
+	return err == nil && usage.MaxBytes > 0 && usage.Bytes > uint64(usage.MaxBytes)/100*trimAbove //nolint:gosec // positive
+}

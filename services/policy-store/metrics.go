@@ -1,0 +1,53 @@
+package policystore
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of the service. Those of the log itself are read from the server when they are scraped.
+type metrics struct {
+	facts      prometheus.Counter
+	foldErrors prometheus.Counter
+	garbage    prometheus.Counter
+	windows    prometheus.Counter
+	latency    prometheus.Histogram
+	retries    prometheus.Counter
+	sequence   prometheus.Gauge
+	window     prometheus.Gauge
+	inSync     prometheus.Gauge
+	snapshots  *prometheus.CounterVec
+	starts     prometheus.Counter
+}
+
+func newMetrics(r *prometheus.Registry, server func() (bytes, connections float64)) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "ringfence", Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "ringfence", Name: name, Help: help})
+	}
+	m := &metrics{
+		facts:      counter("facts_folded_total", "Facts that the engine took."),
+		foldErrors: counter("fold_errors_total", "Facts that the engine refused; the object's last good state stays."),
+		garbage:    counter("facts_garbage_total", "Messages on fact subjects that could not be decoded."),
+		windows:    counter("windows_published_total", "Windows of policy changes."),
+		retries:    counter("publish_retries_total", "Publications that failed and were tried again."),
+		sequence:   gauge("facts_sequence", "Sequence of the last fact that was folded."),
+		window:     gauge("window_number", "Number of the last window."),
+		inSync:     gauge("policy_in_sync", "1 when watcher and pce-bridge are in sync in this incarnation of the log."),
+		starts:     counter("log_starts_total", "Starts of the log server."),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "ringfence", Name: "window_latency_seconds", Help: "From the first fact of a window to its publication.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}),
+		snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "ringfence", Name: "snapshots_total", Help: "Snapshots, by result: written, failed, set_aside, dropped.",
+		}, []string{"result"}),
+	}
+	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Name: "log_bytes", Help: "Bytes that the log takes."},
+			func() float64 { b, _ := server(); return b }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Name: "log_connections", Help: "Clients that are connected to the log."},
+			func() float64 { _, c := server(); return c }))
+	return m
+}

@@ -1,0 +1,567 @@
+package policystore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/libs/eventlog"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+const node = "node-1"
+
+func pod(n int) eventlog.Draft {
+	name := fmt.Sprintf("web-%d", n)
+	return eventlog.Draft{
+		Subject: eventlog.KubernetesSubject("pod", "shop", name),
+		Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: &ringfencev1.Pod{
+			Namespace: "shop", Name: name, Uid: "uid-" + name, Node: node, Phase: ringfencev1.PodPhase_POD_PHASE_RUNNING, Ready: true,
+			Addresses: []string{fmt.Sprintf("10.0.%d.%d", n/250, n%250+1)},
+		}}},
+	}
+}
+
+// kubernetes is what watcher knows at its start.
+func kubernetes() []eventlog.Draft {
+	return []eventlog.Draft{
+		{Subject: eventlog.KubernetesSubject("node", "", node), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Node{
+			Node: &ringfencev1.Node{Name: node, Uid: "uid-node", Addresses: []string{"192.0.2.1"}},
+		}}},
+		{Subject: eventlog.KubernetesSubject("namespace", "", "shop"), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Namespace{
+			Namespace: &ringfencev1.Namespace{Name: "shop", Uid: "uid-shop"},
+		}}},
+		pod(1), pod(2),
+	}
+}
+
+// console is what pce-bridge knows: everybody in shop may reach everybody on port 80.
+func console(t *testing.T) []eventlog.Draft {
+	everyone := []*ringfencev1.Actor{{Actor: &ringfencev1.Actor_AllWorkloads{AllWorkloads: true}}}
+	object := &ringfencev1.PceObject{Object: &ringfencev1.PceObject_RuleSet{RuleSet: &ringfencev1.RuleSet{
+		Href: "/orgs/1/sec_policy/active/rule_sets/1", Name: "shop", Enabled: true, Scopes: []*ringfencev1.Scope{{}},
+		Rules: []*ringfencev1.Rule{{
+			Href: "/orgs/1/sec_policy/active/rule_sets/1/sec_rules/1", Enabled: true, Consumers: everyone, Providers: everyone,
+			Services: []*ringfencev1.IngressService{{Service: &ringfencev1.IngressService_Port{Port: &ringfencev1.PortRange{Protocol: 6, Port: 80}}}},
+		}},
+	}}}
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(encoded)
+	digest := hex.EncodeToString(sum[:])
+	return []eventlog.Draft{
+		{Subject: eventlog.ProfileSubject("1"), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_ContainerWorkloadProfile{
+			ContainerWorkloadProfile: &ringfencev1.ContainerWorkloadProfile{
+				Href: "/orgs/1/container_clusters/c/container_workload_profiles/1", Name: "shop", Namespace: "shop", Managed: true,
+				EnforcementMode: ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL,
+			},
+		}}},
+		{Subject: eventlog.ObjectSubject(digest), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_PceObject{PceObject: object}}},
+		{Subject: eventlog.ProvisionedSubject(0), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Provisioned{
+			Provisioned: &ringfencev1.Provisioned{Version: 7, Chunks: 1, Entries: []*ringfencev1.ManifestEntry{
+				{Href: object.GetRuleSet().GetHref(), Sha256: digest},
+			}},
+		}}},
+	}
+}
+
+// produce writes what a producer knows and its mark.
+func produce(t *testing.T, l *eventlog.Log, name string, ds []eventlog.Draft) *eventlog.Producer {
+	t.Helper()
+	p := l.Producer(name)
+	if err := p.PublishAll(t.Context(), ds); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Synced(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// follower keeps every state that is delivered for the node.
+type follower struct {
+	t  *testing.T
+	mu sync.Mutex
+	// states, the newest last
+	states []eventlog.NodePolicy
+}
+
+func follow(t *testing.T, nc *nats.Conn) *follower {
+	f := &follower{t: t}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = eventlog.Follow(ctx, nc, node, func(_ context.Context, p eventlog.NodePolicy) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.states = append(f.states, p)
+			return nil
+		})
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return f
+}
+
+func (f *follower) all() []eventlog.NodePolicy {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.states)
+}
+
+// holds waits for a state with as many pods, all of which are in the set that their policy refers to.
+func (f *follower) holds(pods int) eventlog.NodePolicy {
+	f.t.Helper()
+	var last eventlog.NodePolicy
+	eventually(f.t, func() error {
+		states := f.all()
+		if len(states) == 0 {
+			return errors.New("nothing delivered")
+		}
+		last = states[len(states)-1]
+		if len(last.Plan.GetPods()) != pods || len(last.Sets) != 1 {
+			return fmt.Errorf("window %d: %d pods, %d sets", last.Window, len(last.Plan.GetPods()), len(last.Sets))
+		}
+		for id, set := range last.Sets {
+			if len(set.GetAddresses()) != pods {
+				return fmt.Errorf("window %d: set %s has %d addresses", last.Window, id, len(set.GetAddresses()))
+			}
+		}
+		return nil
+	})
+	return last
+}
+
+func TestPolicyAppearsOnlyWhenBothProducersAreInSync(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	produce(t, l, "watcher", kubernetes())
+	last, err := l.LastSequence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := p.conn("operator")
+	eventually(t, func() error {
+		if s := p.status(nc); s.Sequence != last || s.Window != 0 || !slices.Equal(s.Synced, []string{"watcher"}) {
+			return fmt.Errorf("status %+v", s)
+		}
+		return nil
+	})
+	if _, err := l.Head(t.Context()); !errors.Is(err, eventlog.ErrNotFound) || len(f.all()) > 0 {
+		t.Fatalf("published without pce-bridge: head %v, %d states", err, len(f.all()))
+	}
+	bridge := produce(t, l, "pce-bridge", console(t))
+	state := f.holds(2)
+	head, err := l.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := p.status(nc)
+	if s.Digest != head.GetDigest() || s.Window != head.GetWindow() || s.Engine != clas.Version || s.ProvisionedVersion != 7 || s.Facts != 9 {
+		t.Errorf("status %+v with head %v", s, head)
+	}
+	if state.ProvisionedVersion != 7 || state.Version.GetIncarnation() != l.Incarnation() {
+		t.Errorf("state %+v", state)
+	}
+	if _, err := bridge.Publish(t.Context(), pod(3)); err != nil {
+		t.Fatal(err)
+	}
+	f.holds(3)
+}
+
+func TestExplain(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	nc := p.conn("operator")
+	eventually(t, func() error {
+		if s := p.status(nc); s.Window == 0 {
+			return errors.New("no policy yet")
+		}
+		return nil
+	})
+	ask := func(q string) (clas.Explanation, string) {
+		msg, err := nc.Request(ExplainSubject, []byte(q), 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e clas.Explanation
+		if said := msg.Header.Get("Nats-Service-Error"); said != "" {
+			return e, said
+		}
+		if err := json.Unmarshal(msg.Data, &e); err != nil {
+			t.Fatal(err)
+		}
+		return e, ""
+	}
+	query := `{"source":"shop/web-1","destination":"shop/web-2","port":%d,"protocol":6}`
+	if e, said := ask(fmt.Sprintf(query, 80)); said != "" || e.Verdict != clas.Allowed {
+		t.Errorf("port 80: %s %s", e.Verdict, said)
+	}
+	if e, said := ask(fmt.Sprintf(query, 81)); said != "" || e.Verdict != clas.Blocked {
+		t.Errorf("port 81: %s %s", e.Verdict, said)
+	}
+	for _, bad := range []string{"garbage", `{"source":"shop/none","destination":"shop/web-1","port":80,"protocol":6}`} {
+		if _, said := ask(bad); said == "" {
+			t.Errorf("%s was answered", bad)
+		}
+	}
+}
+
+func TestAKillLosesNothing(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	produce(t, l, "pce-bridge", console(t))
+	watcher := produce(t, l, "watcher", kubernetes())
+	f.holds(2)
+	nc := p.conn("operator")
+	pods := 2
+	for round := range 3 {
+		pods++
+		if _, err := watcher.Publish(t.Context(), pod(pods)); err != nil {
+			t.Fatal(err)
+		}
+		// Some rounds are killed while the window is on its way, others when all is calm.
+		if round > 0 {
+			f.holds(pods)
+		}
+		last, err := l.LastSequence(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.kill()
+		p.start()
+		eventually(t, func() error {
+			if s := p.status(nc); s.Sequence != last || s.Window == 0 || s.Incarnation != l.Incarnation() {
+				return fmt.Errorf("status %+v, want sequence %d", s, last)
+			}
+			return nil
+		})
+		head := published(t, l)
+		if want := replayed(t, l); head.GetDigest() != want {
+			t.Errorf("round %d: digest %s, a replay of the log gives %s", round, head.GetDigest(), want)
+		}
+		f.holds(pods)
+	}
+	before := uint64(0)
+	for _, s := range f.all() {
+		if n := uint64(len(s.Plan.GetPods())); n < before {
+			t.Errorf("window %d: back from %d pods to %d", s.Window, before, n)
+		} else {
+			before = n
+		}
+	}
+}
+
+// published is the head, as soon as the connection is back.
+func published(t *testing.T, l *eventlog.Log) (head *ringfencev1.PolicyHead) {
+	t.Helper()
+	eventually(t, func() (err error) { head, err = l.Head(t.Context()); return err })
+	return head
+}
+
+// replayed is the digest that the facts of the log give to another engine.
+func replayed(t *testing.T, l *eventlog.Log) string {
+	t.Helper()
+	engine := clas.New()
+	for e, err := range l.Read(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := engine.Apply(e.Subject, e.Sequence, e.Fact); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return engine.Digest()
+}
+
+func TestACleanStopLeavesASnapshot(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	before := f.holds(2)
+	p.stop()
+	p.start()
+	nc := p.conn("operator")
+	eventually(t, func() error {
+		if s := p.status(nc); s.Window == 0 {
+			return errors.New("not published yet")
+		}
+		return nil
+	})
+	if len(p.lines("restored from a snapshot", `"sequence":9`)) != 1 {
+		t.Error("no snapshot was used")
+	}
+	if head := published(t, l); head.GetDigest() != replayed(t, l) {
+		t.Errorf("head %v", head)
+	}
+	eventually(t, func() error {
+		states := f.all()
+		after := states[len(states)-1]
+		if after.Window == before.Window {
+			return errors.New("not joined again")
+		}
+		if diff := cmp.Diff(before.Policies, after.Policies, protocmp.Transform()); diff != "" {
+			t.Errorf("policies: %s", diff)
+		}
+		return nil
+	})
+}
+
+func TestADamagedSnapshotIsSetAside(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	p.stop()
+	p.start()
+	nc := p.conn("operator")
+	digest := p.status(nc).Digest
+	newer := &ringfencev1.SnapshotInfo{
+		Version: &ringfencev1.Version{Incarnation: l.Incarnation(), Sequence: 1000}, Chunks: 1, Facts: 1, Format: eventlog.SnapshotFormat,
+	}
+	unknown := proto.CloneOf(newer)
+	unknown.Version.Sequence, unknown.Format = 2000, 99
+	for _, info := range []*ringfencev1.SnapshotInfo{newer, unknown} {
+		data, err := proto.Marshal(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := nc.Request(fmt.Sprintf("snap.%d.done", info.GetVersion().GetSequence()), data, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.kill()
+	p.start()
+	if s := p.status(nc); s.Digest != digest || s.Sequence != 9 {
+		t.Errorf("status %+v, want digest %s", s, digest)
+	}
+	if n := len(p.lines("the snapshot is set aside")); n != 2 {
+		t.Errorf("%d lines about snapshots that cannot be used, want 2", n)
+	}
+}
+
+func TestALostStoreChangesNothingUntilAllIsThereAgain(t *testing.T) {
+	dir := t.TempDir()
+	p := startProcess(t, dir)
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	before := f.holds(2)
+	p.kill()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	fresh := p.open("test")
+	if fresh.Incarnation() == l.Incarnation() {
+		t.Fatal("the incarnation stayed")
+	}
+	nc := p.conn("operator")
+	produce(t, fresh, "watcher", kubernetes()[:2])
+	eventually(t, func() error {
+		if s := p.status(nc); !slices.Equal(s.Synced, []string{"watcher"}) {
+			return fmt.Errorf("status %+v", s)
+		}
+		return nil
+	})
+	time.Sleep(2 * flushInterval)
+	if states := f.all(); states[len(states)-1].Version.GetIncarnation() != l.Incarnation() || len(states[len(states)-1].Plan.GetPods()) != 2 {
+		t.Errorf("the follower went to %+v before pce-bridge was in sync", states[len(states)-1])
+	}
+	if err := fresh.Producer("watcher").PublishAll(t.Context(), kubernetes()[2:]); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, fresh, "pce-bridge", console(t))
+	eventually(t, func() error {
+		states := f.all()
+		if got := states[len(states)-1]; got.Version.GetIncarnation() != fresh.Incarnation() {
+			return fmt.Errorf("still in %s", got.Version.GetIncarnation())
+		}
+		return nil
+	})
+	after := f.holds(2)
+	if diff := cmp.Diff(before.Sets, after.Sets, protocmp.Transform()); diff != "" {
+		t.Errorf("sets: %s", diff)
+	}
+}
+
+func TestGarbageOnAFactSubjectChangesNothing(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	nc := p.conn("operator")
+	eventually(t, func() error {
+		if s := p.status(nc); s.Window == 0 {
+			return errors.New("not published yet")
+		}
+		return nil
+	})
+	digest := p.status(nc).Digest
+	garbage := eventlog.KubernetesSubject("pod", "shop", "web-1")
+	if _, err := nc.Request(garbage, []byte("\xff\xff garbage"), 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if len(p.lines("skipped what cannot be decoded", garbage)) != 1 {
+			return errors.New("no line about the garbage")
+		}
+		return nil
+	})
+	// A fact that decodes and that the engine refuses.
+	odd := pod(1)
+	odd.Fact.GetPod().Addresses = []string{"not an address"}
+	if _, err := l.Producer("watcher").Publish(t.Context(), odd); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if len(p.lines("the fact is not taken", garbage)) != 1 {
+			return errors.New("no line about the refused fact")
+		}
+		return nil
+	})
+	if s := p.status(nc); s.Digest != digest {
+		t.Errorf("the digest went from %s to %s", digest, s.Digest)
+	}
+	// Garbage at the very end of the log must not keep a restart from catching up.
+	if _, err := nc.Request(garbage, []byte("\xff\xff garbage"), 5*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	p.kill()
+	p.start()
+	eventually(t, func() error {
+		if s := p.status(nc); s.Window == 0 || s.Digest != digest {
+			return fmt.Errorf("status %+v, want digest %s", s, digest)
+		}
+		return nil
+	})
+}
+
+func TestLostFactsBeginANewIncarnation(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	watched := make(chan error, 1)
+	go func() { watched <- l.Watch(t.Context()) }()
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	f.holds(2)
+	if err := l.Trim(t.Context(), 5); err != nil { // no snapshot covers these
+		t.Fatal(err)
+	}
+	p.kill()
+	p.start()
+	select {
+	case err := <-watched:
+		if !errors.Is(err, eventlog.ErrIncarnation) {
+			t.Fatal(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("no new incarnation within 30 s")
+	}
+	if len(p.lines("facts were lost", `"level":"error"`)) != 1 {
+		t.Error("no line about it")
+	}
+	var fresh *eventlog.Log
+	eventually(t, func() error {
+		fresh = p.open("test")
+		if fresh.Incarnation() == l.Incarnation() {
+			return errors.New("the old incarnation")
+		}
+		return nil
+	})
+	states := f.all()
+	if got := states[len(states)-1]; got.Version.GetIncarnation() != l.Incarnation() || len(got.Plan.GetPods()) != 2 {
+		t.Errorf("the follower went to %+v", got)
+	}
+	nc := p.conn("operator")
+	eventually(t, func() error {
+		if s := p.status(nc); s.Incarnation != fresh.Incarnation() || len(s.Synced) != 0 {
+			return fmt.Errorf("status %+v", s)
+		}
+		return nil
+	})
+	produce(t, fresh, "watcher", append(kubernetes(), pod(3)))
+	produce(t, fresh, "pce-bridge", console(t))
+	f.holds(3)
+}
+
+func TestAFullLogForgetsOnlyWhatASnapshotCovers(t *testing.T) {
+	p := startProcess(t, t.TempDir(), func(c *childConfig) { c.Storage = 8 << 20 })
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	watcher := produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	f.holds(2)
+	padded := pod(2)
+	padded.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": strings.Repeat("x", 20_000)}
+	refused := 0
+	for range 400 { // 8 MB into room for 3.2
+		eventually(t, func() error {
+			_, err := watcher.Publish(t.Context(), padded)
+			if err != nil {
+				refused++
+				if !errors.Is(err, eventlog.ErrFull) || !strings.Contains(err.Error(), padded.Subject) {
+					t.Fatalf("refused by %v", err)
+				}
+			}
+			return err
+		})
+	}
+	t.Logf("%d publications were refused until room was made", refused)
+	usage, err := l.Usage(t.Context())
+	if err != nil || usage.First == 1 {
+		t.Fatalf("nothing was trimmed: %+v, %v", usage, err)
+	}
+	snapshots, err := l.Snapshots(t.Context())
+	if err != nil || len(snapshots) == 0 {
+		t.Fatalf("snapshots %v, %v", snapshots, err)
+	}
+	if oldest := snapshots[len(snapshots)-1].GetVersion().GetSequence(); usage.First > oldest+1 {
+		t.Errorf("facts from %d on are kept, and the oldest snapshot is of %d", usage.First, oldest)
+	}
+	nc := p.conn("operator")
+	last, err := l.LastSequence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if s := p.status(nc); s.Sequence != last {
+			return fmt.Errorf("folded to %d of %d", s.Sequence, last)
+		}
+		return nil
+	})
+	digest := p.status(nc).Digest
+	p.kill()
+	p.start()
+	eventually(t, func() error {
+		if s := p.status(nc); s.Digest != digest || s.Incarnation != l.Incarnation() || s.Window == 0 {
+			return fmt.Errorf("status %+v, want digest %s", s, digest)
+		}
+		return nil
+	})
+}

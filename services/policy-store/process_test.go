@@ -1,0 +1,206 @@
+package policystore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/service"
+)
+
+// A child process of the tests runs the service with what this variable holds, so that it can be killed.
+const childVariable = "POLICYSTORE_TEST_CONFIG"
+
+// childConfig is what the test tells the child.
+type childConfig struct {
+	Listen, StoreDir string
+	Storage          int64
+	SnapshotFacts    uint64
+}
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(childVariable); spec != "" {
+		os.Exit(runChild(spec))
+	}
+	os.Exit(m.Run())
+}
+
+func runChild(spec string) int {
+	var c childConfig
+	if err := json.Unmarshal([]byte(spec), &c); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	err := Run(ctx, Config{
+		Config: service.Config{LogLevel: "info"}, Listen: c.Listen, StoreDir: c.StoreDir, StorageGi: 1, storage: c.Storage,
+		SnapshotFacts: c.SnapshotFacts, SnapshotInterval: time.Hour,
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// process is a policy-store in a process of its own.
+type process struct {
+	t      *testing.T
+	config childConfig
+	cmd    *exec.Cmd
+	output lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// startProcess starts a policy-store on a free port and a folder.
+func startProcess(t *testing.T, dir string, change ...func(*childConfig)) *process {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	p := &process{t: t, config: childConfig{Listen: l.Addr().String(), StoreDir: dir, Storage: 256 << 20, SnapshotFacts: 100_000}}
+	for _, c := range change {
+		c(&p.config)
+	}
+	p.start()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("policy-store said:\n%s", p.output.String())
+		}
+	})
+	return p
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	spec, err := json.Marshal(p.config)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.cmd = exec.Command(os.Args[0])
+	p.cmd.Env = append(os.Environ(), childVariable+"="+string(spec))
+	p.cmd.Stderr, p.cmd.Stdout = &p.output, &p.output
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// kill ends the process as a crash does.
+func (p *process) kill() {
+	if p.cmd != nil && p.cmd.ProcessState == nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	}
+}
+
+// stop ends the process in order.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Fatalf("stop: %v", err)
+	}
+}
+
+func (p *process) conn(name string) *nats.Conn {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	defer cancel()
+	nc, err := eventlog.Dialer{URL: "nats://" + p.config.Listen, Name: name, Log: zerolog.Nop()}.Dial(ctx)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(nc.Close)
+	return nc
+}
+
+func (p *process) open(name string) *eventlog.Log {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	defer cancel()
+	l, err := eventlog.Open(ctx, p.conn(name))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return l
+}
+
+// status asks the process, as soon as it answers.
+func (p *process) status(nc *nats.Conn) (s Status) {
+	p.t.Helper()
+	eventually(p.t, func() error {
+		msg, err := nc.Request(StatusSubject, nil, 2*time.Second)
+		if err != nil {
+			return err
+		}
+		if e := msg.Header.Get("Nats-Service-Error"); e != "" {
+			return fmt.Errorf("status: %s", e)
+		}
+		s = Status{}
+		return json.Unmarshal(msg.Data, &s)
+	})
+	return s
+}
+
+// lines gives what the process logged that contains all of words.
+func (p *process) lines(words ...string) []string {
+	var out []string
+	for line := range strings.Lines(p.output.String()) {
+		all := true
+		for _, w := range words {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if err = check(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("not within 30 s: %v", err)
+}

@@ -1,0 +1,189 @@
+package policystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/service"
+)
+
+// component is what readiness is about: that clients can use the log. A policy that is not in sync does not make the
+// service unready, for the producers must get in to bring it there.
+const component = "log"
+
+var (
+	errRestart  = errors.New("the log is started anew")
+	errStarting = errors.New("the log is starting")
+)
+
+// Run hosts the log and folds facts into policy until ctx ends. It returns an error for a configuration that cannot work;
+// whatever fails later is logged and tried again.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	if _, err := serverOptions(cfg); err != nil {
+		return err
+	}
+	svc, err := service.Start(ctx, "policy-store", cfg.Config, component)
+	if err != nil {
+		return err
+	}
+	defer svc.Close()
+	h := &host{cfg: cfg, svc: svc, log: svc.Log, replacements: backoff.NewExponentialBackOff()}
+	h.metrics = newMetrics(svc.Metrics, h.usage)
+	h.run(svc.Log.WithContext(ctx))
+	return nil
+}
+
+// host runs one log server after the other: the next when the one before cannot write any more.
+type host struct {
+	cfg     Config
+	svc     *service.Service
+	log     zerolog.Logger
+	metrics *metrics
+	// replacements spaces out the replacements of a server that cannot write.
+	replacements *backoff.ExponentialBackOff
+	current      atomic.Pointer[logServer]
+}
+
+func (h *host) run(ctx context.Context) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 200*time.Millisecond, 15*time.Second
+	said := ""
+	for ctx.Err() == nil {
+		served, err := h.serve(ctx)
+		if served {
+			wait.Reset()
+			said = ""
+		}
+		if err == nil || ctx.Err() != nil || errors.Is(err, errRestart) {
+			continue
+		}
+		h.svc.Ready(component, err)
+		if err.Error() != said { // a disk can be full for days
+			said = err.Error()
+			h.log.Error().Err(err).Msg("the log stopped; it is started again with back-off")
+		}
+		pause(ctx, wait.NextBackOff())
+	}
+}
+
+// pause waits for d or until ctx ends, and says whether ctx still goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// serve runs one server with everything on it until ctx ends or the server must be replaced. It says whether it got as far
+// as letting clients in.
+func (h *host) serve(ctx context.Context) (served bool, err error) {
+	h.svc.Ready(component, errStarting)
+	s, err := startServer(ctx, h.cfg, h.log)
+	if err != nil {
+		return false, err
+	}
+	h.metrics.starts.Inc()
+	h.current.Store(s)
+	defer func() {
+		h.svc.Ready(component, errors.New("the log is stopping"))
+		h.current.Store(nil)
+		s.stop()
+	}()
+
+	nc, err := eventlog.Dialer{URL: "in-process", Name: "policy-store", InProcess: s.nats, Log: h.log.Level(zerolog.ErrorLevel)}.Dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer nc.Close()
+	log, err := eventlog.Create(ctx, nc, h.cfg.sizes())
+	if err != nil {
+		return false, fmt.Errorf("create the log: %w", err)
+	}
+	published, err := takeOver(ctx, log)
+	if err != nil {
+		return false, err
+	}
+	if err := s.listen(); err != nil {
+		return false, err
+	}
+	h.log.Info().Str("address", s.nats.ClientURL()).Str("incarnation", log.Incarnation()).Str("dir", h.cfg.StoreDir).Msg("the log is served")
+	h.svc.Ready(component, nil)
+
+	guarded, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go h.guard(guarded, s, cancel)
+	err = h.fold(guarded, nc, log, published)
+	if errors.Is(context.Cause(guarded), errRestart) {
+		err = errRestart
+	}
+	return true, err
+}
+
+// takeOver reads what an earlier run published, and takes its head away: the streams of policy may have lost their ends
+// with the process, so nobody is to join before this run has published the difference.
+func takeOver(ctx context.Context, log *eventlog.Log) (*eventlog.Published, error) {
+	published, err := log.Published(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the published policy: %w", err)
+	}
+	if err := log.Withdraw(ctx); err != nil {
+		return nil, fmt.Errorf("withdraw the head: %w", err)
+	}
+	return published, nil
+}
+
+// guard watches whether the server can write. Where it cannot, it says so once, leaves the server to serve what it has,
+// and has it replaced once the disk takes writes again: soon the first time, later and later when that does not last.
+func (h *host) guard(ctx context.Context, s *logServer, replace context.CancelCauseFunc) {
+	for started := time.Now(); s.serving(); {
+		if !pause(ctx, guardInterval) {
+			return
+		}
+		if time.Since(started) > time.Minute {
+			h.replacements.Reset()
+		}
+	}
+	said := false
+	for pause(ctx, h.replacements.NextBackOff()) {
+		err := probe(h.cfg.StoreDir)
+		if err == nil {
+			replace(errRestart)
+			return
+		}
+		h.svc.Ready(component, err)
+		if !said {
+			said = true
+			h.log.Error().Err(err).Str("dir", h.cfg.StoreDir).Msg("the log cannot write: new facts are refused and the last policy stays until the disk takes writes")
+		}
+	}
+}
+
+// guardInterval is how often the guard looks.
+const guardInterval = 500 * time.Millisecond
+
+// usage reads what the current server says of itself.
+func (h *host) usage() (bytes, connections float64) {
+	s := h.current.Load()
+	if s == nil {
+		return 0, 0
+	}
+	if js, err := s.nats.Jsz(&server.JSzOptions{}); err == nil {
+		bytes = float64(js.Store)
+	}
+	return bytes, float64(s.nats.NumClients())
+}

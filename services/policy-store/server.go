@@ -1,0 +1,159 @@
+package policystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rs/zerolog"
+)
+
+const (
+	// readyTimeout bounds the recovery of the streams at start; a million facts without index take five seconds.
+	readyTimeout = 2 * time.Minute
+	// Clients are let go over some seconds when the server stops, so that a thousand nodes do not come back at once; all
+	// of it fits well into a pod's thirty seconds.
+	lameDuckGrace    = 250 * time.Millisecond
+	lameDuckDuration = 4 * time.Second
+)
+
+// logServer is the embedded NATS server.
+type logServer struct {
+	nats *server.Server
+	dir  string
+	// damaged is set once the server failed to write: it refuses to store until it is started anew.
+	damaged atomic.Bool
+}
+
+// startServer starts the server and returns once JetStream has recovered its streams. It does not listen before listen
+// is called, so that nobody reads what a crash left behind before it was looked through.
+func startServer(ctx context.Context, cfg Config, log zerolog.Logger) (*logServer, error) {
+	opts, err := serverOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := probe(cfg.StoreDir); err != nil {
+		return nil, err
+	}
+	s := &logServer{dir: cfg.StoreDir}
+	if s.nats, err = server.NewServer(opts); err != nil {
+		return nil, fmt.Errorf("log server: %w", err)
+	}
+	s.nats.SetLoggerV2(&natsLog{log: log.With().Str("component", "nats").Logger(), damaged: &s.damaged}, false, false, false)
+	s.nats.Start()
+	if err := s.await(ctx); err != nil {
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+		return nil, err
+	}
+	return s, nil
+}
+
+// serverOptions goes through the server's own configuration language, which sets what plain fields leave half done.
+func serverOptions(cfg Config) (*server.Options, error) {
+	host, port, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	opts := &server.Options{}
+	err = opts.ProcessConfigString(fmt.Sprintf(`
+		server_name: policy-store
+		max_payload: 1MB
+		max_pending: 16MB
+		jetstream {
+			store_dir: %q
+			max_file_store: %d
+			max_memory_store: 64MB
+			sync_interval: always
+			limits { default_max_consumers: 5000 }
+		}`, cfg.StoreDir, cfg.bytes()))
+	if err != nil {
+		return nil, fmt.Errorf("log server: %w", err)
+	}
+	if opts.Port, err = strconv.Atoi(port); err != nil {
+		return nil, fmt.Errorf("listen: %q is no port: %w", port, err)
+	}
+	if opts.Port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	opts.Host = host
+	if host == "" {
+		opts.Host = server.DEFAULT_HOST
+	}
+	opts.DontListen, opts.NoSigs = true, true
+	opts.LameDuckGracePeriod, opts.LameDuckDuration = lameDuckGrace, lameDuckDuration
+	return opts, nil
+}
+
+// await waits until JetStream has its streams back; that connections are accepted says nothing of it.
+func (s *logServer) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		health := s.nats.Healthz(&server.HealthzOptions{})
+		if health.StatusCode == 200 && s.nats.JetStreamEnabled() {
+			return nil
+		}
+		if !s.nats.Running() {
+			return fmt.Errorf("log server: JetStream did not start on %s", s.dir)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("log server: not ready: %s: %w", health.Error, ctx.Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+// listen lets clients in.
+func (s *logServer) listen() error {
+	listening := make(chan struct{})
+	s.nats.AcceptLoop(listening)
+	<-listening
+	if s.nats.Addr() == nil {
+		return errors.New("log server: cannot listen; the line before says why")
+	}
+	return nil
+}
+
+// serving says whether JetStream takes requests and writes.
+func (s *logServer) serving() bool { return s.nats.JetStreamEnabled() && !s.damaged.Load() }
+
+// stop lets the clients go and stops the server in order.
+func (s *logServer) stop() {
+	if s.nats.Addr() != nil {
+		s.nats.LameDuckShutdown()
+	}
+	s.nats.Shutdown()
+	s.nats.WaitForShutdown()
+}
+
+// probe says whether the folder takes a write to its disk.
+func probe(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("the log's folder: %w", err)
+	}
+	name := filepath.Join(dir, ".probe")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // the operator's own folder
+	if err != nil {
+		return fmt.Errorf("the log's disk: %w", err)
+	}
+	_, err = f.Write(make([]byte, 256<<10))
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close(), os.Remove(name))
+	if err != nil {
+		return fmt.Errorf("the log's disk: %w", err)
+	}
+	return nil
+}
