@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -107,7 +106,10 @@ func TestDamageIsSeenBehindTheLastFactThatWasRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range reader.Entries() {
+	for _, err := range reader.Entries() {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	if damage := reader.Damage(); len(damage) != 1 || !strings.HasPrefix(damage[0], "altered") {
@@ -182,7 +184,7 @@ func FuzzReader(f *testing.F) {
 		}
 		var again bytes.Buffer
 		if _, err := ringfence.Write(&again, header, sequence(facts)); err != nil {
-			t.Skip(fmt.Sprintf("cannot be written: %v", err)) // a time beyond year 9999 reads and does not write
+			return // a time beyond year 9999 reads and does not write
 		}
 		_, same, damage, err := readAll(again.Bytes())
 		if err != nil || len(damage) > 0 {

@@ -57,13 +57,13 @@ type cli struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
 // run runs one command and gives the exit code.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var flags cli
 	parser := kong.Must(&flags, kong.Name("ringfence"), kong.Description(about), kong.UsageOnError(),
 		kong.Vars{"namespace": ringfence.Namespace}, kong.Writers(stdout, stderr), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	// What eventlog skips, it says to the context's logger.
 	log := zerolog.New(zerolog.ConsoleWriter{Out: stderr, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}})
-	s := &session{ctx: log.WithContext(ctx), stdin: stdin, stdout: stdout, stderr: stderr, address: ringfence.Address{
+	s := &session{ctx: log.WithContext(ctx), stdout: stdout, stderr: stderr, address: ringfence.Address{
 		Server: flags.Server, Kubeconfig: flags.Kubeconfig, Context: flags.Context, Namespace: flags.Namespace, Patience: flags.Patience,
 	}}
 	return s.exitCode(command.Run(s))

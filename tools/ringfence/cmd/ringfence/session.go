@@ -14,7 +14,6 @@ import (
 // session is what every command works with.
 type session struct {
 	ctx            context.Context //nolint:containedctx // lives as long as the one command that runs
-	stdin          io.Reader
 	stdout, stderr io.Writer
 	address        ringfence.Address
 }
