@@ -5,7 +5,7 @@
 #   build.sh [NAME...]     only these images
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -buildvcs=false"
+export CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false"
 images=$PWD/out/images
 binaries=$PWD/out/images/bin
 mkdir -p "$binaries"
@@ -31,7 +31,7 @@ wanted() { # name
 
 build() { # name package
 	local started=$SECONDS binary=$binaries/$1 archive=$images/$1.tar hash
-	go build -trimpath -ldflags '-s -w' -o "$binary" "$2"
+	go build -ldflags '-s -w' -o "$binary" "$2"
 	hash=$(sha256sum <"$binary" | cut -d' ' -f1)
 	if [ -e "$archive" ] && [ "$(cat "$archive.binary" 2>/dev/null)" = "$hash" ]; then
 		echo "$1: unchanged ($((SECONDS - started)) s)"

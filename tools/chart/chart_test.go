@@ -5,6 +5,7 @@ import (
 	"flag"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -127,6 +128,8 @@ func TestRefusals(t *testing.T) {
 		{"ringfence", []string{"--set", "enforcer.programing=false"}, "programing"},
 		{"pce", []string{"--set", "apiKey=k"}, "/apiSecret"},
 		{"pce", []string{"--set", "apiSecret=s"}, "/apiSecret"},
+		{"pce", []string{"--set", "apiKey=k,apiSecret=tooshort"}, "/apiSecret"},
+		{"pce", []string{"--set", "logLevel=trace"}, "/logLevel"},
 		{"pce", []string{"--set", "tls.crt=c"}, "tls.key is required"},
 		{"pce", []string{"--set", "persistence.size=big"}, "/persistence/size"},
 		{"pce", []string{"--set", "persistance.enabled=true"}, "persistance"},
@@ -211,6 +214,58 @@ func checkRestricted(t *testing.T, name string, pod corev1.PodSpec) {
 			t.Errorf("%s: container %s is not restricted", name, c.Name)
 		}
 	}
+}
+
+// TestEnvironmentIsRead asks every program which variables it reads: one that it does not know would be set in vain.
+func TestEnvironmentIsRead(t *testing.T) {
+	programs := map[string][]string{
+		"watcher":      {"./services/watcher/cmd/watcher"},
+		"pce-bridge":   {"./services/pce-bridge/cmd/pce-bridge"},
+		"policy-store": {"./services/policy-store/cmd/policy-store"},
+		"enforcer":     {"./services/enforcer/cmd/enforcer", "run"},
+		"pce":          {"./tools/pce/cmd/pce", "serve"},
+	}
+	for name, env := range environment(t) {
+		command := exec.CommandContext(t.Context(), "go", append(append([]string{"run"}, programs[name]...), "--help")...)
+		command.Dir = root
+		help, err := command.Output()
+		if err != nil {
+			t.Errorf("%s --help: %v", name, err)
+			continue
+		}
+		for _, variable := range env {
+			if !strings.Contains(string(help), "$"+variable+")") && !strings.Contains(string(help), "$"+variable+",") {
+				t.Errorf("%s does not read %s, which its chart sets; its help:\n%s", name, variable, help)
+			}
+		}
+	}
+}
+
+// environment gives the variables that the charts set for each container.
+func environment(t *testing.T) map[string][]string {
+	t.Helper()
+	env := map[string][]string{}
+	add := func(pod corev1.PodSpec) {
+		for _, c := range pod.Containers {
+			for _, e := range c.Env {
+				env[c.Name] = append(env[c.Name], e.Name)
+			}
+		}
+	}
+	rendered := template(t, "ringfence", "illumio-system", required...) + "\n---\n" +
+		template(t, "pce", "pce-system", absolute(t, []string{"-f", "testdata/pce-values.yaml"})...)
+	for _, object := range decode(t, strings.NewReader(rendered)) {
+		switch o := object.(type) {
+		case *appsv1.Deployment:
+			add(o.Spec.Template.Spec)
+		case *appsv1.DaemonSet:
+			add(o.Spec.Template.Spec)
+		}
+	}
+	if len(env) != 5 {
+		t.Errorf("%d containers, want 5", len(env))
+	}
+	return env
 }
 
 // TestShop holds what the demo relies on: whose annotation says which role, and that the pods meet the restricted
