@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -18,6 +19,9 @@ var (
 	// ErrFull says that the log refused to store because its limit or its disk is full. What was acknowledged stays.
 	// Publish again, with back-off, once space was made.
 	ErrFull = errors.New("the log is full")
+	// ErrNoAnswer says that the log did not say whether it stored: its disk failed, or it is overloaded. It may be stored.
+	// Publish again, with back-off.
+	ErrNoAnswer = errors.New("no answer from the log, whose disk may be full or failing")
 	// ErrTooLarge says that a message exceeds what the log takes; it never will.
 	ErrTooLarge = errors.New("too large for the log")
 	// ErrNotFound says that nothing is stored under that name.
@@ -42,6 +46,8 @@ func refusal(subject string, err error) error {
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%s: %w: %w", subject, ErrTooLarge, err)
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout):
+		return fmt.Errorf("%s: %w: %w", subject, ErrNoAnswer, err)
 	case !errors.As(err, &api):
 		return fmt.Errorf("%s: not stored: %w", subject, err)
 	}

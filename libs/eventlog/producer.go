@@ -24,6 +24,10 @@ const (
 	batchBytes = 4 << 20
 )
 
+// answerTimeout bounds the wait for an acknowledgement; the slowest disks in use take a tenth of a second. A server whose
+// disk fails gives no answer at all.
+const answerTimeout = 10 * time.Second
+
 // Draft is a fact to publish.
 type Draft struct {
 	Subject string
@@ -50,9 +54,9 @@ func (l *Log) Producer(name string) *Producer {
 	return &Producer{log: l, name: name, reconnects: l.reconnects}
 }
 
-// Publish stores one fact and gives its sequence; without error it is on disk. Errors name the subject. After ErrFull and
-// errors of the connection publish again, with back-off; after ErrIncarnation open the log anew; ErrTooLarge is final.
-// An error of the connection leaves open whether the fact was stored.
+// Publish stores one fact and gives its sequence; without error it is on disk. Errors name the subject. After ErrFull,
+// ErrNoAnswer and errors of the connection publish again, with back-off; after ErrIncarnation open the log anew;
+// ErrTooLarge is final. ErrNoAnswer and errors of the connection leave open whether the fact was stored.
 func (p *Producer) Publish(ctx context.Context, d Draft) (uint64, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,6 +72,8 @@ func (p *Producer) Publish(ctx context.Context, d Draft) (uint64, error) {
 	}
 	var ack *jetstream.PubAck
 	err = call(ctx, p.log.nc, func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
 		ack, err = p.log.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(streamFacts), jetstream.WithRetryAttempts(0))
 		return err
 	})
@@ -122,6 +128,8 @@ func (p *Producer) publishBatch(ctx context.Context, ds []Draft) (int, error) {
 	}
 	var ack *jetstreamext.BatchAck
 	err := call(ctx, p.log.nc, func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
 		ack, err = jetstreamext.PublishMsgBatch(ctx, p.log.js, messages)
 		return err
 	})

@@ -150,7 +150,8 @@ func takeOver(ctx context.Context, log *eventlog.Log) (*eventlog.Published, erro
 // guard watches whether the server can write. Where it cannot, it says so once, leaves the server to serve what it has,
 // and has it replaced once the disk takes writes again: soon the first time, later and later when that does not last.
 func (h *host) guard(ctx context.Context, s *logServer, replace context.CancelCauseFunc) {
-	for started := time.Now(); s.serving(); {
+	var trouble error
+	for started := time.Now(); trouble == nil; trouble = s.trouble() {
 		if !pause(ctx, guardInterval) {
 			return
 		}
@@ -158,10 +159,12 @@ func (h *host) guard(ctx context.Context, s *logServer, replace context.CancelCa
 			h.replacements.Reset()
 		}
 	}
+	h.svc.Ready(component, trouble)
 	said := false
 	for pause(ctx, h.replacements.NextBackOff()) {
 		err := probe(h.cfg.StoreDir)
 		if err == nil {
+			h.log.Warn().Err(trouble).Msg("the log could not write and its disk does now: the log is started anew")
 			replace(errRestart)
 			return
 		}

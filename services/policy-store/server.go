@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -28,8 +27,6 @@ const (
 type logServer struct {
 	nats *server.Server
 	dir  string
-	// damaged is set once the server failed to write: it refuses to store until it is started anew.
-	damaged atomic.Bool
 }
 
 // startServer starts the server and returns once JetStream has recovered its streams. It does not listen before listen
@@ -46,7 +43,7 @@ func startServer(ctx context.Context, cfg Config, log zerolog.Logger) (*logServe
 	if s.nats, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("log server: %w", err)
 	}
-	s.nats.SetLoggerV2(&natsLog{log: log.With().Str("component", "nats").Logger(), damaged: &s.damaged}, false, false, false)
+	s.nats.SetLoggerV2(natsLog{log: log.With().Str("component", "nats").Logger()}, false, false, false)
 	s.nats.Start()
 	if err := s.await(ctx); err != nil {
 		s.nats.Shutdown()
@@ -99,7 +96,7 @@ func (s *logServer) await(ctx context.Context) error {
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		health := s.nats.Healthz(&server.HealthzOptions{})
+		health := s.nats.Healthz(&server.HealthzOptions{JSEnabledOnly: true})
 		if health.StatusCode == 200 && s.nats.JetStreamEnabled() {
 			return nil
 		}
@@ -125,8 +122,19 @@ func (s *logServer) listen() error {
 	return nil
 }
 
-// serving says whether JetStream takes requests and writes.
-func (s *logServer) serving() bool { return s.nats.JetStreamEnabled() && !s.damaged.Load() }
+// trouble says why the server cannot store any more, nil while it can. A stream that failed to write once refuses until the
+// server is started anew.
+func (s *logServer) trouble() error {
+	if !s.nats.JetStreamEnabled() {
+		return errors.New("JetStream has stopped")
+	}
+	for _, e := range s.nats.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		if e.Type == server.HealthzErrorStream {
+			return errors.New(e.Error)
+		}
+	}
+	return nil
+}
 
 // stop lets the clients go and stops the server in order.
 func (s *logServer) stop() {
