@@ -5,7 +5,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-export GOFLAGS := -buildvcs=false
+# One set of flags for builds and tests, so that they share what the cache holds.
+export GOFLAGS := -trimpath -buildvcs=false
+export CGO_ENABLED := 0
 OUT := $(CURDIR)/out
 TOOLS := $(OUT)/bin
 MODULES := proto libs services/watcher services/pce-bridge services/policy-store services/enforcer tools
@@ -20,7 +22,7 @@ help: ## Print every target with a line.
 .PHONY: build images generate dev-tools lab-tool
 build: ## Compile the command line and the console into out/bin.
 	@mkdir -p $(TOOLS)
-	@CGO_ENABLED=0 go build -trimpath -o $(TOOLS)/ ./tools/ringfence/cmd/ringfence ./tools/pce/cmd/pce && echo "built out/bin/ringfence and out/bin/pce"
+	@go build -o $(TOOLS)/ ./tools/ringfence/cmd/ringfence ./tools/pce/cmd/pce && echo "built out/bin/ringfence and out/bin/pce"
 
 images: ## Build the container images as OCI archives in out/images, without a container engine.
 	@deploy/images/build.sh
