@@ -22,9 +22,10 @@ type addressSet struct {
 	// users counts the policies and views that refer to it.
 	users int
 
-	// published says that the last flush knew the set; added and removed are what happened since.
+	// published says that the last flush knew the set, given which IP list it gave out; added and removed are what
+	// happened since.
 	published      bool
-	replaced       bool
+	given          *ipList
 	added, removed map[netip.Addr]struct{}
 }
 
@@ -64,13 +65,13 @@ func (s *addressSet) become(want map[netip.Addr]struct{}) {
 	}
 }
 
-// setList makes the set hold an IP list.
-func (s *addressSet) setList(list *ipList) {
-	s.replaced = s.replaced || s.list == nil || s.description != describeList(list) || !slices.Equal(s.list.prefixes, list.prefixes)
-	s.list, s.description = list, describeList(list)
-}
-
 func describeList(list *ipList) string { return fmt.Sprintf("IP list %s (%s)", list.name, list.href) }
+
+// replaced tells whether the set's IP list reads otherwise than the one that was given out.
+func (s *addressSet) replaced() bool {
+	return s.list != s.given &&
+		(describeList(s.list) != describeList(s.given) || !slices.Equal(s.list.prefixes, s.given.prefixes))
+}
 
 // contains tells whether an address is in the set.
 func (s *addressSet) contains(addr netip.Addr) bool {
@@ -97,14 +98,14 @@ func (s *addressSet) delta() *ringfencev1.AddressSetDelta {
 	case s.users == 0 && s.published:
 		d = &ringfencev1.AddressSetDelta{Id: s.id, Deleted: true}
 	case s.users == 0:
-	case !s.published || s.replaced:
+	case !s.published || s.replaced():
 		d = &ringfencev1.AddressSetDelta{Id: s.id, Replace: s.message()}
 	case len(s.added)+len(s.removed) > 0:
 		d = &ringfencev1.AddressSetDelta{Id: s.id, Added: sortedBytes(s.added), Removed: sortedBytes(s.removed)}
 	}
-	s.published, s.replaced = s.users > 0, false
-	clear(s.added)
-	clear(s.removed)
+	s.published, s.given = s.users > 0, s.list
+	take(&s.added)
+	take(&s.removed)
 	return d
 }
 
@@ -169,7 +170,7 @@ func (t *setStore) pods(sel *selector) *addressSet {
 // list gives the set of an IP list.
 func (t *setStore) list(list *ipList) *addressSet {
 	s := t.get("ip list "+strconv.Quote(list.href), describeList(list))
-	s.setList(list)
+	s.list, s.description = list, describeList(list)
 	return s
 }
 
@@ -201,7 +202,7 @@ func (t *setStore) move(addr netip.Addr, from, to *labelSet) {
 // flush gives the deltas of all sets since the last flush, sorted by id, and drops sets without users.
 func (t *setStore) flush() []*ringfencev1.AddressSetDelta {
 	var out []*ringfencev1.AddressSetDelta
-	for _, s := range slices.SortedFunc(maps.Keys(t.touched), func(a, b *addressSet) int { return cmp.Compare(a.id, b.id) }) {
+	for _, s := range slices.SortedFunc(maps.Keys(take(&t.touched)), func(a, b *addressSet) int { return cmp.Compare(a.id, b.id) }) {
 		if d := s.delta(); d != nil {
 			out = append(out, d)
 		}
@@ -209,7 +210,6 @@ func (t *setStore) flush() []*ringfencev1.AddressSetDelta {
 			t.drop(s)
 		}
 	}
-	clear(t.touched)
 	return out
 }
 

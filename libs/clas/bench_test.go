@@ -22,7 +22,7 @@ func cityPod(i int) *pb.Pod {
 	app, role := i%cityApps, i/cityApps%cityRoles
 	return &pb.Pod{Namespace: fmt.Sprintf("ns%d", app), Name: fmt.Sprintf("pod%d", i), Uid: fmt.Sprintf("uid%d", i),
 		Node: fmt.Sprintf("node%d", i%cityNodes), Phase: pb.PodPhase_POD_PHASE_RUNNING,
-		Addresses:   []string{fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&0xff, i&0xff), fmt.Sprintf("fd00::%x", i+1)},
+		Addresses:   []string{fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&0xff, i&0xff), fmt.Sprintf("fd00::%x:%x", i>>16, i&0xffff)},
 		Labels:      map[string]string{"role": fmt.Sprint(role)},
 		Annotations: map[string]string{"com.illumio.role": fmt.Sprintf("role%d", role)}}
 }

@@ -12,8 +12,9 @@ import (
 // Digest is the SHA-256, in lower-case hexadecimal, of the engine's version and the whole policy. Equal digests mean equal
 // policies; sequence and window have no part in it. The encoding is this file's own, so that another release of the
 // protobuf library cannot change it.
-func (e *Engine) Digest() string {
-	p := e.Policy()
+func (e *Engine) Digest() string { return e.Policy().digest() }
+
+func (p Policy) digest() string {
 	d := digester{sha256.New()}
 	d.text(Version)
 	d.number(uint64(p.ProvisionedVersion))

@@ -64,6 +64,8 @@ func (r *readerState) set(d *pb.AddressSetDelta) error {
 	case d.GetDeleted():
 		delete(r.sets, d.GetId())
 		return nil
+	case d.GetReplace() != nil && proto.Equal(d.GetReplace(), old):
+		return fmt.Errorf("replaced by itself")
 	case d.GetReplace() != nil:
 		r.sets[d.GetId()] = proto.CloneOf(d.GetReplace())
 		return nil

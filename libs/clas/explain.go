@@ -290,10 +290,10 @@ func newPath(from, to netip.Addr, outbound, inbound Side) Path {
 func verdict(sides ...Side) Verdict {
 	worst := Allowed
 	for _, s := range sides {
-		switch {
-		case s.Decision == DecisionBlocked:
+		switch s.Decision {
+		case DecisionBlocked:
 			return Blocked
-		case s.Decision == DecisionPotentiallyBlocked:
+		case DecisionPotentiallyBlocked:
 			worst = PotentiallyBlocked
 		}
 	}

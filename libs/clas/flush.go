@@ -55,7 +55,7 @@ func (l *ledger[M]) touch(id string) { l.touched[id] = true }
 
 // flush compares the touched objects with what was given before; current tells whether an object exists now.
 func (l *ledger[M]) flush(current func(id string) (M, bool)) (changed []M, removed []string) {
-	for _, id := range slices.Sorted(maps.Keys(l.touched)) {
+	for _, id := range slices.Sorted(maps.Keys(take(&l.touched))) {
 		before, had := l.given[id]
 		now, has := current(id)
 		switch {
@@ -67,7 +67,6 @@ func (l *ledger[M]) flush(current func(id string) (M, bool)) (changed []M, remov
 			removed = append(removed, id)
 		}
 	}
-	clear(l.touched)
 	return changed, removed
 }
 

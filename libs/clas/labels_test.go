@@ -155,3 +155,36 @@ func TestALabelThatChangesItsValueRelabels(t *testing.T) {
 		t.Errorf("the annotation names the new value: %s", got)
 	}
 }
+
+func TestALabelExistsWhileAnyHrefGivesIt(t *testing.T) {
+	e := clas.New()
+	apply(t, e, shop()...)
+	before := e.Digest()
+	apply(t, e, labelFact("web-again", "role", "web"), gone(labelFact("web-again", "role", "web"), ""))
+	if e.Digest() != before {
+		t.Errorf("one of two labels with the same value went, and the value with it: %+v", e.Policy())
+	}
+}
+
+func TestASnapshotRemembersTheKeysOfLabelsThatAreGone(t *testing.T) {
+	e := clas.New()
+	l := labelFact("web", "role", "web")
+	count := func() int {
+		n := 0
+		for x := range e.Snapshot() {
+			if x.GetSubject() == l.subject {
+				n++
+			}
+		}
+		return n
+	}
+	for i, step := range []struct {
+		fact entry
+		want int
+	}{{l, 1}, {gone(l, ""), 2}, {l, 1}, {l, 1}} {
+		apply(t, e, step.fact)
+		if got := count(); got != step.want {
+			t.Errorf("step %d: %d facts of the label, want %d", i, got, step.want)
+		}
+	}
+}

@@ -118,6 +118,21 @@ func TestTheLatestCompleteVersionWins(t *testing.T) {
 	}
 }
 
+func TestTwoVersionsOfOneNumberNeverMix(t *testing.T) {
+	e := clas.New()
+	apply(t, e, shop()...)
+	first, second := opening(9, 80), opening(9, 81)
+	apply(t, e, first...)
+	apply(t, e, second[0], second[1], second[3])
+	if got := openPorts(t, e); !slices.Equal(got, []uint16{80}) {
+		t.Errorf("with one chunk of each: opens %v", got)
+	}
+	apply(t, e, second[2])
+	if got := openPorts(t, e); !slices.Equal(got, []uint16{81}) {
+		t.Errorf("with both chunks of the second: opens %v", got)
+	}
+}
+
 func TestAnEmptyVersionClosesEverything(t *testing.T) {
 	e := clas.New()
 	apply(t, e, shop()...)

@@ -141,16 +141,6 @@ func (o *oracle) pods() []*pb.Pod {
 	return out
 }
 
-func (o *oracle) services() []*pb.Service {
-	var out []*pb.Service
-	o.each(func(f logged) {
-		if s := f.fact.GetService(); s != nil {
-			out = append(out, s)
-		}
-	})
-	return out
-}
-
 // label gives key and value of a label that exists.
 func (o *oracle) label(href string) (key, value string, exists bool) {
 	o.each(func(f logged) {

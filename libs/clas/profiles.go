@@ -11,9 +11,9 @@ import (
 
 // profile is a container workload profile as it decides for its namespace.
 type profile struct {
-	href, name, namespace string
-	managed               bool
-	mode                  ringfencev1.EnforcementMode
+	href, namespace string
+	managed         bool
+	mode            ringfencev1.EnforcementMode
 	// assigned gives, per label key, the href of the fixed label.
 	assigned map[string]string
 	// restricted gives, per label key, the hrefs of the labels that annotations may request.
@@ -30,7 +30,7 @@ func parseProfile(s subject, sequence uint64, m *ringfencev1.ContainerWorkloadPr
 	if err := s.identifies("profile", m.GetHref()); err != nil {
 		return nil, err
 	}
-	p := &profile{href: m.GetHref(), name: m.GetName(), namespace: m.GetNamespace(), managed: m.GetManaged(),
+	p := &profile{href: m.GetHref(), namespace: m.GetNamespace(), managed: m.GetManaged(),
 		assigned: map[string]string{}, restricted: map[string][]string{}, sequence: sequence, key: s.key}
 	mode := m.GetEnforcementMode()
 	if _, known := ringfencev1.EnforcementMode_name[int32(mode)]; !known {

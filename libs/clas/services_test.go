@@ -180,3 +180,12 @@ func TestServicesOfUnmanagedNamespacesAreNoActors(t *testing.T) {
 		}
 	}
 }
+
+func TestABackendWithoutTheFamilyOfTheClusterIPIsNotOnTheWay(t *testing.T) {
+	e := shopWithService(t, tcp(8080))
+	apply(t, e, podFact(runningPod("shop", "api", "api", "n2", "10.0.0.2"))) // IPv4 alone
+	x, err := e.Explain(clas.Query{Source: "shop/web", Destination: "fd96::1", Port: 80, Protocol: 6})
+	if err != nil || x.Inbound.Decision != clas.DecisionNoPolicy || len(x.Paths) != 1 || x.Paths[0].Backend != "" {
+		t.Errorf("%+v, %v", x, err)
+	}
+}

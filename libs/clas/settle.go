@@ -29,6 +29,14 @@ func newStale() *stale {
 		labelSets: map[*labelSet]bool{}}
 }
 
+// take empties a map of marks. It leaves a new one: after a burst, going through the old one's room would cost every later
+// settling.
+func take[K comparable, V any](marks *map[K]V) map[K]V {
+	taken := *marks
+	*marks = map[K]V{}
+	return taken
+}
+
 // pod marks a pod that came or changed, with everything that its fact reaches.
 func (s *stale) pod(p *pod) {
 	s.pods[p] = true
@@ -129,7 +137,7 @@ func (e *Engine) settleRules() {
 }
 
 func (e *Engine) settlePods() {
-	for p := range e.stale.pods {
+	for p := range take(&e.stale.pods) {
 		p.profile = e.profiles.of(p.namespace)
 		var set *labelSet
 		p.identity = identity{}
@@ -144,7 +152,6 @@ func (e *Engine) settlePods() {
 			e.enroll(p, nil)
 		}
 	}
-	clear(e.stale.pods)
 }
 
 // relabelPod gives the pod another label set, nil for none.
@@ -196,7 +203,7 @@ func (e *Engine) enroll(p *pod, policy *workloadPolicy) {
 }
 
 func (e *Engine) settleServices() {
-	for v := range e.stale.services {
+	for v := range take(&e.stale.services) {
 		v.profile = e.profiles.of(v.namespace)
 		var set *labelSet
 		v.identity = identity{}
@@ -210,7 +217,6 @@ func (e *Engine) settleServices() {
 			e.stale.matching(v.set)
 		}
 	}
-	clear(e.stale.services)
 }
 
 func (p servicePort) equal(q servicePort) bool {
@@ -249,7 +255,7 @@ func (e *Engine) relabelService(v *service, set *labelSet) {
 // settleAddresses gives every address that changed hands to the label set of its owner.
 func (e *Engine) settleAddresses() {
 	c := e.cluster
-	for addr := range e.stale.addresses {
+	for addr := range take(&e.stale.addresses) {
 		before, now := c.owners[addr], c.owner(addr)
 		if now == nil {
 			delete(c.owners, addr)
@@ -267,7 +273,6 @@ func (e *Engine) settleAddresses() {
 			delete(c.placed, addr)
 		}
 	}
-	clear(e.stale.addresses)
 }
 
 // own brings up to date what a Service owns.
@@ -290,37 +295,35 @@ func (e *Engine) own(actor claimant) {
 
 // settlePolicies compiles what is new or changed, and gives up what no pod needs.
 func (e *Engine) settlePolicies() {
-	for view := range e.stale.views {
+	for view := range take(&e.stale.views) {
 		if e.sets.refresh(view) {
 			for p := range view.policies {
 				e.stale.policies[p] = true
 			}
 		}
 	}
-	clear(e.stale.views)
-	for p := range e.stale.policies {
+	policies := take(&e.stale.policies)
+	for p := range policies {
 		if p.pods > 0 {
 			p.compile(e.sets)
 		}
 		e.published.policies.touch(p.id)
 	}
-	for p := range e.stale.policies {
+	for p := range policies {
 		if p.pods == 0 {
 			e.policies.drop(p, e.sets)
 		}
 	}
-	clear(e.stale.policies)
-	for ls := range e.stale.labelSets {
+	for ls := range take(&e.stale.labelSets) {
 		if ls.users == 0 && len(ls.addresses) == 0 {
 			e.matcher.dropLabelSet(ls)
 		}
 	}
-	clear(e.stale.labelSets)
 }
 
 // settlePlans writes the plans of the nodes that changed.
 func (e *Engine) settlePlans() {
-	for name := range e.stale.nodes {
+	for name := range take(&e.stale.nodes) {
 		n := e.cluster.node(name)
 		n.plan = n.compile(name, e.provision.force.version)
 		e.published.plans.touch(name)
@@ -328,7 +331,6 @@ func (e *Engine) settlePlans() {
 			delete(e.cluster.nodes, name)
 		}
 	}
-	clear(e.stale.nodes)
 }
 
 // compile writes the plan of a node, nil where there is neither the node nor a pod to plan for.
