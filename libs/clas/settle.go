@@ -19,6 +19,8 @@ type stale struct {
 	nodes                     map[string]bool
 	views                     map[*serviceView]bool
 	policies                  map[*workloadPolicy]bool
+	// deserted policies lost a pod and may have none left.
+	deserted map[*workloadPolicy]bool
 	// labelSets lost an actor and may have none left.
 	labelSets map[*labelSet]bool
 }
@@ -26,6 +28,7 @@ type stale struct {
 func newStale() *stale {
 	return &stale{pods: map[*pod]bool{}, services: map[*service]bool{}, addresses: map[netip.Addr]bool{},
 		nodes: map[string]bool{}, views: map[*serviceView]bool{}, policies: map[*workloadPolicy]bool{},
+		deserted:  map[*workloadPolicy]bool{},
 		labelSets: map[*labelSet]bool{}}
 }
 
@@ -191,7 +194,7 @@ func (e *Engine) enroll(p *pod, policy *workloadPolicy) {
 	}
 	if p.policy != nil {
 		p.policy.pods--
-		e.stale.policies[p.policy] = true
+		e.stale.deserted[p.policy] = true
 	}
 	if policy != nil {
 		policy.pods++
@@ -302,16 +305,16 @@ func (e *Engine) settlePolicies() {
 			}
 		}
 	}
-	policies := take(&e.stale.policies)
-	for p := range policies {
+	for p := range take(&e.stale.policies) {
 		if p.pods > 0 {
 			p.compile(e.sets)
+			e.published.policies.touch(p.id)
 		}
-		e.published.policies.touch(p.id)
 	}
-	for p := range policies {
+	for p := range take(&e.stale.deserted) {
 		if p.pods == 0 {
 			e.policies.drop(p, e.sets)
+			e.published.policies.touch(p.id)
 		}
 	}
 	for ls := range take(&e.stale.labelSets) {
