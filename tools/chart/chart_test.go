@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 		{"pce", []string{"--set", "logLevel=trace"}, "/logLevel"},
 		{"pce", []string{"--set", "tls.crt=c"}, "tls.key is required"},
 		{"pce", []string{"--set", "persistence.size=big"}, "/persistence/size"},
-		{"pce", []string{"--set", "persistance.enabled=true"}, "persistance"},
+		{"pce", []string{"--set", "persistent.enabled=true"}, "persistent"},
 	} {
 		args := c.args
 		if strings.HasPrefix(c.says, "/") && c.chart == "ringfence" {
