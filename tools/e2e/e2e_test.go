@@ -147,8 +147,13 @@ func checker(t *testing.T, file string, matrix []demo.Observation) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), "go", "run", "./tools/reachability", file)
-	command.Dir, command.Stdin, command.Stderr = root, strings.NewReader(string(question)), os.Stderr
+	log, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	command := exec.CommandContext(t.Context(), "go", "run", "./tools/reachability", string(question))
+	command.Dir, command.Stdin, command.Stderr = root, log, os.Stderr
 	answer, err := command.Output()
 	if err != nil {
 		t.Fatalf("checker: %v", err)

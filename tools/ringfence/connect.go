@@ -18,7 +18,7 @@ import (
 // Where the chart puts policy-store.
 const (
 	Namespace     = "illumio-system"
-	StoreSelector = "app.kubernetes.io/name=policy-store"
+	StoreSelector = "app.kubernetes.io/component=policy-store"
 	StorePort     = 4222
 )
 

@@ -36,7 +36,7 @@ func TestConnectSaysWhatToDoNext(t *testing.T) {
 		address ringfence.Address
 		want    []string
 	}{
-		"not installed":  {ringfence.Address{Kubeconfig: kubeconfig(t, ""), Namespace: "illumio-system"}, []string{"no pod app.kubernetes.io/name=policy-store in namespace illumio-system", "is Ringfence installed there?"}},
+		"not installed":  {ringfence.Address{Kubeconfig: kubeconfig(t, ""), Namespace: "illumio-system"}, []string{"no pod app.kubernetes.io/component=policy-store in namespace illumio-system", "is Ringfence installed there?"}},
 		"not ready":      {ringfence.Address{Kubeconfig: kubeconfig(t, pending), Namespace: "illumio-system"}, []string{"no ready policy-store within 200ms", "kubectl -n illumio-system get pods"}},
 		"no kubeconfig":  {ringfence.Address{Kubeconfig: "missing"}, []string{"no cluster to talk to", "--server"}},
 		"no such server": {ringfence.Address{Server: "nats://127.0.0.1:1"}, []string{"no log at nats://127.0.0.1:1 within 200ms", "no servers available", "is policy-store running there?"}},
