@@ -248,7 +248,9 @@ func TestSwitchedOffProgramsNothing(t *testing.T) {
 	w.publish(w.shopPolicy(full))
 	w.awaitPod("api", pending, problemSwitchedOff)
 	w.awaitPod("web", pending, problemSwitchedOff)
-	w.awaitInForce()
+	if s := w.await(func(*ringfencev1.NodeStatus) error { return nil }); s.GetVersion() != nil || s.GetWindow() != 0 {
+		t.Errorf("version %v is reported as in force, window %d", s.GetVersion(), s.GetWindow())
+	}
 	w.expect("intruder", "api", true)
 	w.expect("api", "web", true)
 }

@@ -193,7 +193,7 @@ func (n *node) orderFor(s cri.Sandbox, addressing error) order {
 	pod := n.planned[s.UID]
 	switch {
 	case !n.programming:
-		return order{kind: leaveAlone, problem: problemSwitchedOff, settles: true}
+		return order{kind: leaveAlone, problem: problemSwitchedOff}
 	case n.glass:
 		return order{kind: openUp, problem: problemBreakGlass}
 	case n.policy == nil:

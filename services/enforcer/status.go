@@ -37,7 +37,7 @@ func (n *node) status(now time.Time) *ringfencev1.NodeStatus {
 	slices.SortFunc(s.Pods, func(a, b *ringfencev1.PodStatus) int {
 		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()), cmp.Compare(a.GetUid(), b.GetUid()))
 	})
-	if m, ok := n.markOf(reached); ok {
+	if m, ok := n.markOf(reached); ok && n.programming { // a version is reported for what is in the kernel, nothing else
 		s.Version, s.Window, s.ProvisionedVersion = m.version, m.window, m.provisioned
 	}
 	return s

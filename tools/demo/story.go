@@ -149,7 +149,7 @@ func (d *Demo) setMode(ctx context.Context, mode string) error {
 	if err != nil {
 		return err
 	}
-	return d.waitUntilEnforced(ctx, func(s *ringfencev1.NodeStatus) bool { return s.GetVersion().GetSequence() >= last })
+	return d.waitUntilEnforced(ctx, func(r reached) bool { return r.GetVersion().GetSequence() >= last })
 }
 
 // waitUntilPlanned waits for the policy store to publish: watcher and bridge are synced.
@@ -168,7 +168,10 @@ func (d *Demo) waitUntilPlanned(ctx context.Context) error {
 }
 
 // waitUntilEnforced waits until every node reports what enough asks for and no pod that is not enforced.
-func (d *Demo) waitUntilEnforced(ctx context.Context, enough func(*ringfencev1.NodeStatus) bool) error {
+func (d *Demo) waitUntilEnforced(ctx context.Context, enough func(reached) bool) error {
+	if d.options.Unenforced {
+		return d.waitUntilPublished(ctx, enough)
+	}
 	return d.wait(ctx, time.Minute, "every node to enforce the policy", func(ctx context.Context) (string, bool) {
 		statuses, err := d.Log.NodeStatuses(ctx)
 		if err != nil {
@@ -191,15 +194,29 @@ func (d *Demo) waitUntilEnforced(ctx context.Context, enough func(*ringfencev1.N
 
 // WaitEnforced waits until every node enforces the policy of a sequence or a later one.
 func (d *Demo) WaitEnforced(ctx context.Context, sequence uint64) error {
-	return d.waitUntilEnforced(ctx, func(s *ringfencev1.NodeStatus) bool { return s.GetVersion().GetSequence() >= sequence })
+	return d.waitUntilEnforced(ctx, func(r reached) bool { return r.GetVersion().GetSequence() >= sequence })
 }
 
-func (d *Demo) lacks(s *ringfencev1.NodeStatus, enough func(*ringfencev1.NodeStatus) bool) string {
+// reached is what a node's status and the head of the published policy both tell.
+type reached interface {
+	GetVersion() *ringfencev1.Version
+	GetProvisionedVersion() int64
+}
+
+// waitUntilPublished waits for the policy alone, which enforcers that program nothing never report.
+func (d *Demo) waitUntilPublished(ctx context.Context, enough func(reached) bool) error {
+	return d.wait(ctx, time.Minute, "the policy to be published", func(ctx context.Context) (string, bool) {
+		head, err := d.Log.Head(ctx)
+		if err != nil {
+			return err.Error(), false
+		}
+		return fmt.Sprintf("it is at sequence %d, PCE version %d", head.GetVersion().GetSequence(), head.GetProvisionedVersion()), enough(head)
+	})
+}
+
+func (d *Demo) lacks(s *ringfencev1.NodeStatus, enough func(reached) bool) string {
 	if s.GetVersion().GetIncarnation() != d.Log.Incarnation() || !enough(s) {
 		return fmt.Sprintf("is at sequence %d, PCE version %d", s.GetVersion().GetSequence(), s.GetProvisionedVersion())
-	}
-	if d.options.Unenforced {
-		return ""
 	}
 	for _, pod := range s.GetPods() {
 		if pod.GetState() != ringfencev1.PodState_POD_STATE_ENFORCED {
@@ -219,7 +236,7 @@ func (d *Demo) showEnforcement(ctx context.Context, r *Result) error {
 	if err != nil {
 		return err
 	}
-	if err := d.waitUntilEnforced(ctx, func(s *ringfencev1.NodeStatus) bool { return s.GetProvisionedVersion() >= version.Version }); err != nil {
+	if err := d.waitUntilEnforced(ctx, func(r reached) bool { return r.GetProvisionedVersion() >= version.Version }); err != nil {
 		return err
 	}
 	r.ProvisionToEnforcedMS = time.Since(start).Milliseconds()

@@ -1,52 +1,62 @@
 package demo
 
 import (
+	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// WriteTable prints the reachability of every pair before and after enforcement, a line a pair and way.
+// WriteTable prints the reachability of every pair in every phase, expected beside observed. The ways to a destination
+// (pod address, IPv6, Service) share a line; one that differs from the expectation is named.
 func (r Result) WriteTable(out io.Writer) {
-	type row struct {
-		from, to string
-		via      Via
-		port     int
-	}
-	var rows []row
-	seen := map[row]map[string]Observation{}
+	seen := map[connection]map[string][]Observation{}
 	for _, o := range r.Matrix {
-		k := row{o.From, o.To, o.Via, o.Port}
-		if seen[k] == nil {
-			seen[k] = map[string]Observation{}
-			rows = append(rows, k)
+		c := connection{o.From, o.To}
+		if seen[c] == nil {
+			seen[c] = map[string][]Observation{}
 		}
-		seen[k][o.Phase] = o
+		seen[c][o.Phase] = append(seen[c][o.Phase], o)
 	}
+	phases := []string{PhaseBefore, PhaseAfter, PhaseScaled, PhaseStopped}
 	t := table.NewWriter()
 	t.SetOutputMirror(out)
 	t.SetStyle(table.StyleLight)
-	phases := []string{PhaseBefore, PhaseAfter, PhaseScaled, PhaseStopped}
-	header := table.Row{"from", "to", "via", "port"}
+	t.Style().Format.Header = text.FormatDefault
+	header, second := table.Row{"from", "to"}, table.Row{"", ""}
 	for _, phase := range phases {
-		header = append(header, phase+": expected", "observed")
+		header = append(header, phase, phase)
+		second = append(second, "expected", "observed")
 	}
-	t.AppendHeader(header)
-	for _, k := range rows {
-		line := table.Row{k.from, k.to, k.via, k.port}
+	t.AppendHeader(header, table.RowConfig{AutoMerge: true})
+	t.AppendHeader(second)
+	for _, c := range pairs() {
+		line := table.Row{c.from, c.to}
 		for _, phase := range phases {
-			o, ok := seen[k][phase]
-			if !ok {
-				line = append(line, "", "")
-				continue
-			}
-			observed := string(o.Observed)
-			if !o.OK() {
-				observed += "  <-- differs"
-			}
-			line = append(line, o.Expected, observed)
+			expected, observed := summary(seen[c][phase])
+			line = append(line, expected, observed)
 		}
 		t.AppendRow(line)
 	}
 	t.Render()
+}
+
+// summary puts the observations of one pair in one phase into words.
+func summary(observations []Observation) (expected, observed string) {
+	if len(observations) == 0 {
+		return "", ""
+	}
+	expected = string(observations[0].Expected)
+	var differing []string
+	for _, o := range observations {
+		if !o.OK() {
+			differing = append(differing, fmt.Sprintf("%s via %s", o.Observed, o.Via))
+		}
+	}
+	if len(differing) > 0 {
+		return expected, "DIFFERS: " + strings.Join(differing, ", ")
+	}
+	return expected, fmt.Sprintf("%s (%d of %d)", expected, len(observations), len(observations))
 }
