@@ -74,7 +74,7 @@ func (d Dialer) options() []nats.Option {
 // every round over all addresses.
 func reconnectDelay(attempts int) time.Duration {
 	wait := min(100*time.Millisecond<<min(attempts, 6), 5*time.Second)
-	return wait/2 + rand.N(wait/2) //nolint:gosec // jitter
+	return wait/2 + rand.N(wait/2)
 }
 
 // patience is how every loop of this package waits between two tries.

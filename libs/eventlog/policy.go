@@ -124,7 +124,7 @@ func setMessages(window uint64, set *ringfencev1.AddressSet) ([]*nats.Msg, error
 	pieces := splitSet(set)
 	out := make([]*nats.Msg, 0, len(pieces))
 	for i, piece := range pieces {
-		stored := &ringfencev1.StoredAddressSet{Window: window, Set: piece, Chunks: uint32(len(pieces))} //nolint:gosec // a few
+		stored := &ringfencev1.StoredAddressSet{Window: window, Set: piece, Chunks: uint32(len(pieces))}
 		msg, err := encode(setSubject(set.GetId(), i), stored)
 		if err != nil {
 			return nil, err

@@ -124,7 +124,7 @@ func (l *Log) Snapshots(ctx context.Context) ([]*ringfencev1.SnapshotInfo, error
 		}
 	}
 	slices.SortFunc(out, func(a, b *ringfencev1.SnapshotInfo) int {
-		return int(min(1, max(-1, int64(b.GetVersion().GetSequence())-int64(a.GetVersion().GetSequence())))) //nolint:gosec // a sign
+		return int(min(1, max(-1, int64(b.GetVersion().GetSequence())-int64(a.GetVersion().GetSequence()))))
 	})
 	return out, nil
 }

@@ -39,7 +39,7 @@ func splitWindow(w *ringfencev1.Window) []*ringfencev1.Window {
 		s.current.Namespaces = ns
 	}
 	for _, part := range s.parts {
-		part.Parts = uint32(len(s.parts)) //nolint:gosec // a few at most
+		part.Parts = uint32(len(s.parts))
 	}
 	return s.parts
 }
@@ -54,7 +54,7 @@ type splitter struct {
 func (s *splitter) part() {
 	s.current = &ringfencev1.Window{
 		Number: s.whole.GetNumber(), Version: s.whole.GetVersion(), ProvisionedVersion: s.whole.GetProvisionedVersion(),
-		Part: uint32(len(s.parts)), //nolint:gosec // a few at most
+		Part: uint32(len(s.parts)),
 	}
 	s.parts, s.bytes = append(s.parts, s.current), 0
 }

@@ -38,6 +38,10 @@ type model struct {
 	provisioned int64
 	synced      []string
 
+	// history is what every node's policy was at every window, for those who check each state that is delivered.
+	mu      sync.Mutex
+	history map[string]map[uint64]eventlog.NodePolicy
+
 	changed struct {
 		deltas   []*ringfencev1.AddressSetDelta
 		policies map[string]bool
@@ -51,6 +55,7 @@ func newModel(t *testing.T, l *eventlog.Log) *model {
 	m := &model{
 		t: t, log: l, synced: []string{"pce-bridge", "watcher"}, provisioned: 1,
 		sets: map[string]*ringfencev1.AddressSet{}, policies: map[string]*ringfencev1.WorkloadPolicy{}, plans: map[string]*ringfencev1.NodePlan{},
+		history:    map[string]map[uint64]eventlog.NodePolicy{},
 		namespaces: &ringfencev1.Namespaces{Namespaces: []*ringfencev1.NamespacePolicy{{Namespace: "shop", Managed: true}}},
 	}
 	m.changed.objects.Namespaces = m.namespaces
@@ -166,12 +171,36 @@ func (m *model) publish() *ringfencev1.Window {
 		m.plans[n].ProvisionedVersion, m.plans[n].Window, m.plans[n].Version = m.provisioned, m.window, m.version()
 		plans = append(plans, m.plans[n])
 	}
+	m.remember()
 	if err := m.log.PublishWindow(m.t.Context(), w, o, m.head(), plans); err != nil {
 		m.t.Fatalf("window %d: %v", m.window, err)
 	}
 	m.changed.objects = eventlog.Objects{}
 	m.reset()
 	return w
+}
+
+// remember keeps what the window that is about to be published makes of every node.
+func (m *model) remember() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for n := range m.plans {
+		if m.history[n] == nil {
+			m.history[n] = map[uint64]eventlog.NodePolicy{}
+		}
+		m.history[n][m.window] = m.want(n)
+	}
+}
+
+// was says in what a state differs from what it was at its window.
+func (m *model) was(node string, got eventlog.NodePolicy) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	want, ok := m.history[node][got.Window]
+	if !ok {
+		return nil // before the node had a plan
+	}
+	return differs(want, got)
 }
 
 // want is what a follower of a node must end with.
@@ -192,18 +221,22 @@ func (m *model) want(node string) eventlog.NodePolicy {
 
 // follower keeps what was delivered and checks that every state is complete.
 type follower struct {
-	t    *testing.T
-	stop context.CancelFunc
-	done chan error
+	t     *testing.T
+	stop  context.CancelFunc
+	done  chan error
+	check func(eventlog.NodePolicy) error // of every state; optional
 
 	mu     sync.Mutex
 	states int
 	last   eventlog.NodePolicy
 }
 
-func follow(t *testing.T, nc *nats.Conn, node string) *follower {
+func follow(t *testing.T, nc *nats.Conn, node string, check ...func(eventlog.NodePolicy) error) *follower {
 	ctx, cancel := context.WithCancel(t.Context())
-	f := &follower{t: t, stop: cancel, done: make(chan error, 1)}
+	f := &follower{t: t, stop: cancel, done: make(chan error, 1), check: func(eventlog.NodePolicy) error { return nil }}
+	for _, c := range check {
+		f.check = c
+	}
 	go func() { f.done <- eventlog.Follow(ctx, nc, node, f.deliver) }()
 	t.Cleanup(func() {
 		cancel()
@@ -230,6 +263,9 @@ func (f *follower) deliver(_ context.Context, p eventlog.NodePolicy) error {
 	}
 	if p.Plan.GetWindow() > p.Window {
 		f.t.Errorf("window %d comes with the plan of %d", p.Window, p.Plan.GetWindow())
+	}
+	if err := f.check(p); err != nil {
+		f.t.Errorf("a state that never was: %v", err)
 	}
 	f.states++
 	f.last = p
@@ -493,7 +529,7 @@ func TestFollowersEndWithTheModel(t *testing.T) {
 		switch n := nodes[rng.IntN(len(nodes))]; rng.IntN(12) {
 		case 0:
 			nc := s.Conn(fmt.Sprintf("enforcer-%d", step))
-			f := follow(t, nc, n)
+			f := follow(t, nc, n, func(p eventlog.NodePolicy) error { return m.was(n, p) })
 			followers[n] = append(followers[n], f)
 			conns[f] = nc
 		case 1:
@@ -549,6 +585,7 @@ func (m *model) publishUnheard() {
 		m.plans[n].ProvisionedVersion, m.plans[n].Window, m.plans[n].Version = m.provisioned, m.window, m.version()
 		plans = append(plans, m.plans[n])
 	}
+	m.remember()
 	if err := eventlog.PublishUnheard(m.t.Context(), m.log, w, o, m.head(), plans); err != nil {
 		m.t.Fatal(err)
 	}

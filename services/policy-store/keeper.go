@@ -192,5 +192,5 @@ func (k *keeper) trim(ctx context.Context, oldest *ringfencev1.SnapshotInfo) err
 // tight says whether the facts take more of their room than they should.
 func (k *keeper) tight(ctx context.Context) bool {
 	usage, err := k.log.Usage(ctx)
-	return err == nil && usage.MaxBytes > 0 && usage.Bytes > uint64(usage.MaxBytes)/100*trimAbove //nolint:gosec // positive
+	return err == nil && usage.MaxBytes > 0 && usage.Bytes > uint64(usage.MaxBytes)/100*trimAbove
 }
