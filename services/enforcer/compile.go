@@ -31,6 +31,9 @@ type compiledSet struct {
 
 type compiledPolicy struct {
 	source *ringfencev1.WorkloadPolicy
+	// sets are the sources of the sets that the policy was made of. The compiler's own sets may be newer: another policy
+	// that shares one takes its new members first.
+	sets   map[string]*ringfencev1.AddressSet
 	policy *datapath.Policy
 	err    error
 }
@@ -62,32 +65,41 @@ func (c *compiler) policy(p *eventlog.NodePolicy, id string) (*datapath.Policy, 
 	if source == nil {
 		return nil, fmt.Errorf("policy %s is not among the node's policies", id)
 	}
-	if have, ok := c.policies[id]; ok && have.source == source && c.current(p, source, have.policy) {
+	if have, ok := c.policies[id]; ok && have.source == source && c.current(p, have) {
 		return have.policy, have.err
 	}
 	policy, err := c.compile(p, source)
 	if err != nil {
 		policy, err = nil, fmt.Errorf("policy %s: %w", id, err)
 	}
-	c.policies[id] = compiledPolicy{source, policy, err}
+	c.policies[id] = compiledPolicy{source, setsOf(p, source), policy, err}
 	return policy, err
 }
 
 // current tells whether a compiled policy is made of the sets of p.
-func (c *compiler) current(p *eventlog.NodePolicy, source *ringfencev1.WorkloadPolicy, have *datapath.Policy) bool {
-	if have == nil || have.Node != c.node {
+func (c *compiler) current(p *eventlog.NodePolicy, have compiledPolicy) bool {
+	if have.policy == nil || have.policy.Node != c.node {
 		return false
 	}
-	for _, rules := range [][]*ringfencev1.PolicyRule{source.GetInbound(), source.GetOutbound()} {
-		for _, r := range rules {
-			for _, t := range r.GetTerms() {
-				if s, ok := c.sets[t.GetAddressSet()]; !ok || s.source != p.Sets[t.GetAddressSet()] {
-					return false
-				}
-			}
+	for id, source := range have.sets {
+		if p.Sets[id] != source {
+			return false
 		}
 	}
 	return true
+}
+
+// setsOf lists the sets of p that a policy refers to.
+func setsOf(p *eventlog.NodePolicy, policy *ringfencev1.WorkloadPolicy) map[string]*ringfencev1.AddressSet {
+	sets := map[string]*ringfencev1.AddressSet{}
+	for _, rules := range [][]*ringfencev1.PolicyRule{policy.GetInbound(), policy.GetOutbound()} {
+		for _, r := range rules {
+			for _, t := range r.GetTerms() {
+				sets[t.GetAddressSet()] = p.Sets[t.GetAddressSet()]
+			}
+		}
+	}
+	return sets
 }
 
 func (c *compiler) compile(p *eventlog.NodePolicy, source *ringfencev1.WorkloadPolicy) (*datapath.Policy, error) {
