@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -561,6 +563,43 @@ func TestAFullLogForgetsOnlyWhatASnapshotCovers(t *testing.T) {
 	eventually(t, func() error {
 		if s := p.status(nc); s.Digest != digest || s.Incarnation != l.Incarnation() || s.Window == 0 {
 			return fmt.Errorf("status %+v, want digest %s", s, digest)
+		}
+		return nil
+	})
+}
+
+func TestReadinessAndMetrics(t *testing.T) {
+	p := startProcess(t, t.TempDir(), func(c *childConfig) { c.HTTPAddress = freeAddress(t) })
+	get := func(path string) (int, string) {
+		res, err := http.Get("http://" + p.config.HTTPAddress + path)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(body)
+	}
+	eventually(t, func() error { // before any producer came, for they must get in
+		if code, body := get("/readyz"); code != http.StatusOK {
+			return fmt.Errorf("readyz: %d %s", code, body)
+		}
+		return nil
+	})
+	l := p.open("test")
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	eventually(t, func() error {
+		_, body := get("/metrics")
+		for _, want := range []string{
+			"ringfence_facts_folded_total 9", "ringfence_facts_sequence 9", "ringfence_policy_in_sync 1", "ringfence_windows_published_total 1",
+			"ringfence_window_latency_seconds_count 1", "ringfence_fold_errors_total 0", "ringfence_log_connections 2",
+		} {
+			if !strings.Contains(body, want+"\n") {
+				return fmt.Errorf("no %s in\n%s", want, body)
+			}
 		}
 		return nil
 	})

@@ -28,6 +28,7 @@ const childVariable = "POLICYSTORE_TEST_CONFIG"
 // childConfig is what the test tells the child.
 type childConfig struct {
 	Listen, StoreDir string
+	HTTPAddress      string
 	Storage          int64
 	SnapshotFacts    uint64
 }
@@ -48,7 +49,7 @@ func runChild(spec string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	err := Run(ctx, Config{
-		Config: service.Config{LogLevel: "info"}, Listen: c.Listen, StoreDir: c.StoreDir, StorageGi: 1, storage: c.Storage,
+		Config: service.Config{LogLevel: "info", HTTPAddress: c.HTTPAddress}, Listen: c.Listen, StoreDir: c.StoreDir, StorageGi: 1, storage: c.Storage,
 		SnapshotFacts: c.SnapshotFacts, SnapshotInterval: time.Hour,
 	})
 	if err != nil {
@@ -86,12 +87,7 @@ func (b *lockedBuffer) String() string {
 // startProcess starts a policy-store on a free port and a folder.
 func startProcess(t *testing.T, dir string, change ...func(*childConfig)) *process {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	p := &process{t: t, config: childConfig{Listen: l.Addr().String(), StoreDir: dir, Storage: 256 << 20, SnapshotFacts: 100_000}}
+	p := &process{t: t, config: childConfig{Listen: freeAddress(t), StoreDir: dir, Storage: 256 << 20, SnapshotFacts: 100_000}}
 	for _, c := range change {
 		c(&p.config)
 	}
@@ -103,6 +99,16 @@ func startProcess(t *testing.T, dir string, change ...func(*childConfig)) *proce
 		}
 	})
 	return p
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 func (p *process) start() {
