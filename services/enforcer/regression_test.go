@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
@@ -18,6 +19,9 @@ func TestASetSharedByTwoPoliciesReachesBoth(t *testing.T) {
 		policies[id] = &ringfencev1.WorkloadPolicy{Id: id, Mode: ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL, Inbound: rule}
 	}
 	c := newCompiler()
+	if err := c.setNode([]netip.Addr{netip.MustParseAddr("10.200.0.1")}); err != nil {
+		t.Fatal(err)
+	}
 	for members := 1; members <= 2; members++ {
 		set := &ringfencev1.AddressSet{Id: "s"}
 		for i := range members {
