@@ -22,7 +22,7 @@
 // How it waits: where the console has our agent API, one long poll is open at all times and a change is fetched at once;
 // else it polls every PceAPIPolicyInterval. After a failure it backs off with jitter between PceAPIMinBackoff and
 // PceAPIMaxBackoff. A refused connection or an unknown host costs the console nothing, and is how a console looks that is
-// just starting: there back-off begins at one second and doubles to PceAPIMaxBackoff. Without a successful answer for
+// just starting: there back-off begins at one second and doubles to PceAPIPolicyInterval. Without a successful answer for
 // LinkDownAfter (three intervals, at least 60 s, where unset) the link counts as down, which starts degraded mode.
 //
 // It does not compute policy, talk to Kubernetes, or elect a leader: it runs as one replica.

@@ -37,7 +37,7 @@ type puller struct {
 // pull runs until ctx ends or the log fails. Failures of the console are complained of and waited out.
 func (b *bridge) pull(ctx context.Context, held *ledger) error {
 	p := &puller{bridge: b, held: held, fetcher: &fetcher{client: b.client, cluster: b.agent.Cluster()}}
-	usual, early := b.patience(b.config.PceAPIMinBackoff), b.patience(min(startupBackoff, b.config.PceAPIMinBackoff))
+	usual, early := b.patience(), b.earlyPatience()
 	for {
 		err := p.turn(ctx)
 		switch {
@@ -59,9 +59,19 @@ func (b *bridge) pull(ctx context.Context, held *ledger) error {
 	}
 }
 
-func (b *bridge) patience(first time.Duration) *backoff.ExponentialBackOff {
+// patience is the back-off after a failed call.
+func (b *bridge) patience() *backoff.ExponentialBackOff {
+	return doubling(b.config.PceAPIMinBackoff, b.config.PceAPIMaxBackoff)
+}
+
+// earlyPatience is the back-off while nobody listens: a console that comes back is found within one poll's time.
+func (b *bridge) earlyPatience() *backoff.ExponentialBackOff {
+	return doubling(min(startupBackoff, b.config.PceAPIMinBackoff), b.config.PceAPIPolicyInterval)
+}
+
+func doubling(first, longest time.Duration) *backoff.ExponentialBackOff {
 	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = first, max(first, b.config.PceAPIMaxBackoff)
+	wait.InitialInterval, wait.MaxInterval = first, max(first, longest)
 	wait.Multiplier, wait.RandomizationFactor = 2, 0.2
 	return wait
 }

@@ -43,7 +43,7 @@ func (b *bridge) report(ctx context.Context, log *eventlog.Log, seen *inventory)
 
 func (b *bridge) reportCluster(ctx context.Context, seen *inventory) error {
 	r := &reporter{bridge: b, seen: seen}
-	usual, early := b.patience(b.config.PceAPIMinBackoff), b.patience(min(startupBackoff, b.config.PceAPIMinBackoff))
+	usual, early := b.patience(), b.earlyPatience()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

@@ -413,9 +413,14 @@ func (d *Demo) compareDigests(ctx context.Context, r *Result, file string, befor
 	return nil
 }
 
-// Replay folds an exported log up to a sequence in another process and returns the policy's digest.
+// Replay folds an exported log up to a sequence, or to its end where that is 0, in another process and returns the
+// policy's digest.
 func (d *Demo) Replay(ctx context.Context, file string, sequence uint64) (string, error) {
-	output, err := d.Ringfence(ctx, 0, "replay", "--file", file, fmt.Sprintf("--seq=%d", sequence), "-o", "json")
+	args := []string{"replay", "--file", file, "-o", "json"}
+	if sequence > 0 {
+		args = append(args, fmt.Sprintf("--seq=%d", sequence))
+	}
+	output, err := d.Ringfence(ctx, 0, args...)
 	if err != nil {
 		return "", err
 	}
