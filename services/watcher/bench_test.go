@@ -3,6 +3,7 @@ package watcher
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +22,7 @@ func benchPod(i int) *corev1.Pod {
 		pod.Labels[fmt.Sprintf("app.kubernetes.io/label-%d-%d", n, i)] = "some value"
 		pod.Annotations[fmt.Sprintf("example.com/annotation-%d-%d", n, i)] = fmt.Sprintf("a longer value %d %d", n, i)
 	}
-	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: make([]byte, 2048)}}}
+	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(strings.Repeat("x", 2048))}}
 	pod.Spec.Containers = make([]corev1.Container, 2)
 	return pod
 }

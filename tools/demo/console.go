@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -65,7 +66,7 @@ func (c *console) waitForProfiles(ctx context.Context) (map[string]pce.Container
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("profiles of namespaces %v in the console: %w (last answer: %v)", sampleNamespaces, ctx.Err(), err)
+			return nil, fmt.Errorf("profiles of namespaces %v in the console: %w", sampleNamespaces, errors.Join(ctx.Err(), err))
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
