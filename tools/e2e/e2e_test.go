@@ -21,6 +21,21 @@ import (
 
 const root = "../.."
 
+// TestMain takes the lab down again where these tests are what started it.
+func TestMain(m *testing.M) {
+	started := os.Getenv("KUBECONFIG") == "" && exec.Command(filepath.Join(root, "out", "bin", "lab"), "status").Run() != nil
+	code := m.Run()
+	if started {
+		down := exec.Command(filepath.Join(root, "out", "bin", "lab"), "down")
+		down.Stdout, down.Stderr = os.Stdout, os.Stderr
+		if err := down.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "the lab was not taken down:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
 func options(t *testing.T) demo.Options {
 	t.Helper()
 	abs, err := filepath.Abs(root)
@@ -28,6 +43,35 @@ func options(t *testing.T) demo.Options {
 		t.Fatal(err)
 	}
 	return demo.Options{Root: abs, Kubeconfig: os.Getenv("KUBECONFIG"), Registry: os.Getenv("IMAGE_REGISTRY"), Out: os.Stdout}
+}
+
+// TestWithoutEnforcement runs the same story with the programming of tables switched off: every packet then gets
+// through, so the story must fail. It shows that the packets are real and the tables are what stops them.
+func TestWithoutEnforcement(t *testing.T) {
+	o := options(t)
+	o.Unenforced = true
+	d, err := demo.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	result, err := d.Run(t.Context())
+	if err == nil || result.OK {
+		t.Fatal("the demo succeeds although nothing is enforced")
+	}
+	t.Logf("the demo fails as it must: %.200s", err)
+	observed := 0
+	for _, observation := range result.Matrix {
+		if observation.Phase == demo.PhaseAfter {
+			observed++
+			if observation.Observed != demo.Connects {
+				t.Errorf("%s to %s port %d via %s is blocked without enforcement: %s", observation.From, observation.To, observation.Port, observation.Via, observation.Detail)
+			}
+		}
+	}
+	if observed == 0 {
+		t.Fatalf("the story ended before the probes of phase %s: %v", demo.PhaseAfter, err)
+	}
 }
 
 // TestStory installs once, tells the demo's story, and then breaks things one after the other. The parts rest on each
@@ -286,33 +330,4 @@ func lostLog(t *testing.T, d *demo.Demo) {
 		t.Error(err)
 	}
 	probe(t, d, "after the recovery")
-}
-
-// TestWithoutEnforcement runs the same story with the programming of tables switched off: every packet then gets
-// through, so the story must fail. It shows that the packets are real and the tables are what stops them.
-func TestWithoutEnforcement(t *testing.T) {
-	o := options(t)
-	o.Unenforced = true
-	d, err := demo.Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
-	result, err := d.Run(t.Context())
-	if err == nil || result.OK {
-		t.Fatal("the demo succeeds although nothing is enforced")
-	}
-	t.Logf("the demo fails as it must: %.200s", err)
-	observed := 0
-	for _, observation := range result.Matrix {
-		if observation.Phase == demo.PhaseAfter {
-			observed++
-			if observation.Observed != demo.Connects {
-				t.Errorf("%s to %s port %d via %s is blocked without enforcement: %s", observation.From, observation.To, observation.Port, observation.Via, observation.Detail)
-			}
-		}
-	}
-	if observed == 0 {
-		t.Fatalf("the story ended before the probes of phase %s: %v", demo.PhaseAfter, err)
-	}
 }

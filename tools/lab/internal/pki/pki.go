@@ -85,7 +85,7 @@ func (a *Authority) Issue(name string, id Identity) error {
 	a.serial++
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(a.serial),
-		Subject:      pkix.Name{CommonName: id.User, Organization: id.Groups}, //nolint:misspell // the library's name
+		Subject:      pkix.Name{CommonName: id.User, Organization: id.Groups},
 		NotBefore:    a.cert.NotBefore,
 		NotAfter:     a.cert.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,

@@ -59,7 +59,7 @@ func TestIssue(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	groups := cert.Subject.Organization //nolint:misspell // the library's name
+	groups := cert.Subject.Organization
 	if cert.Subject.CommonName != id.User || !cmp.Equal(groups, id.Groups) {
 		t.Errorf("the certificate names %v", cert.Subject)
 	}
