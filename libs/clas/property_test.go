@@ -3,43 +3,14 @@ package clas_test
 import (
 	"fmt"
 	"iter"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
 
 	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/libs/internal/soak"
 )
-
-// randomTime is how long random tests run: RINGFENCE_RANDOM_TIME, 5 s where it is unset.
-func randomTime(t *testing.T) time.Duration {
-	t.Helper()
-	text := os.Getenv("RINGFENCE_RANDOM_TIME")
-	if text == "" {
-		return 5 * time.Second
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("RINGFENCE_RANDOM_TIME: %v", err)
-	}
-	return d
-}
-
-// randomSeed is RINGFENCE_SEED, 1 where it is unset.
-func randomSeed(t *testing.T) uint64 {
-	t.Helper()
-	text := os.Getenv("RINGFENCE_SEED")
-	if text == "" {
-		return 1
-	}
-	seed, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		t.Fatalf("RINGFENCE_SEED: %v", err)
-	}
-	return seed
-}
 
 // trial is one random log, applied to an engine that is looked at all the time.
 type trial struct {
@@ -51,10 +22,10 @@ type trial struct {
 	counts map[string]int
 }
 
-// TestTheEngineAgreesWithTheOracle compares, over random logs, the engine with the oracle, its deltas with its policy, and
+// TestRandomLogsAgreeWithTheOracle compares, over random logs, the engine with the oracle, its deltas with its policy, and
 // itself with engines that took other ways to the same place.
-func TestTheEngineAgreesWithTheOracle(t *testing.T) {
-	seed, deadline := randomSeed(t), time.Now().Add(randomTime(t))
+func TestRandomLogsAgreeWithTheOracle(t *testing.T) {
+	seed, deadline := soak.Seed(t), time.Now().Add(soak.Time(t))
 	counts := map[string]int{}
 	run := uint64(0)
 	for ; run == 0 || time.Now().Before(deadline); run++ {

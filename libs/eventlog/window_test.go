@@ -20,6 +20,7 @@ import (
 
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/eventlog/eventlogtest"
+	"github.com/ringfence/ringfence/libs/internal/soak"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -513,11 +514,16 @@ func TestLargeSetsAndWindowsComeInParts(t *testing.T) {
 	f.reaches(m.want(node))
 }
 
-// TestFollowersEndWithTheModel publishes random windows while followers come, go, lose their connection and miss windows.
-func TestFollowersEndWithTheModel(t *testing.T) {
-	const seed = 20261123
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+// TestRandomWindowsEndWithTheModel publishes random windows while followers come, go, lose their connection and miss
+// windows.
+func TestRandomWindowsEndWithTheModel(t *testing.T) {
+	seed, deadline := soak.Seed(t), time.Now().Add(soak.Time(t))
+	for run := uint64(0); run == 0 || time.Now().Before(deadline) && !t.Failed(); run++ {
+		t.Run(fmt.Sprintf("seed %d run %d", seed, run), func(t *testing.T) { randomWindows(t, rand.New(rand.NewPCG(seed, run))) })
+	}
+}
+
+func randomWindows(t *testing.T, rng *rand.Rand) {
 	s, l := eventlogtest.StartLog(t)
 	m := shop(t, l)
 	nodes := []string{node, "node-2", "node-3"}
