@@ -105,6 +105,14 @@ func (d *Demo) onLab() bool {
 	return d.options.Kubeconfig == "" || filepath.Clean(d.options.Kubeconfig) == d.labKubeconfig()
 }
 
+// Kubeconfig is the file that leads to the demo's cluster.
+func (d *Demo) Kubeconfig() string {
+	if d.options.Kubeconfig != "" {
+		return d.options.Kubeconfig
+	}
+	return d.labKubeconfig()
+}
+
 func (d *Demo) labKubeconfig() string { return labKubeconfig(d.options.Root) }
 
 func labKubeconfig(root string) string {
@@ -230,7 +238,11 @@ func (d *Demo) loadImages(ctx context.Context) error {
 	}
 	slices.Sort(archives)
 	d.say("loading %d images into the nodes", len(archives))
-	return d.lab(ctx, append([]string{"load"}, archives...)...)
+	var said bytes.Buffer
+	if err := runLab(ctx, d.options.Root, &said, append([]string{"load"}, archives...)...); err != nil {
+		return fmt.Errorf("%w: %s", err, said.String())
+	}
+	return nil
 }
 
 // imageValues are the chart values that name the images.
@@ -242,12 +254,8 @@ func (d *Demo) imageValues() []string {
 }
 
 func (d *Demo) helm(ctx context.Context, args ...string) error {
-	kubeconfig := d.options.Kubeconfig
-	if kubeconfig == "" {
-		kubeconfig = d.labKubeconfig()
-	}
 	command := exec.CommandContext(ctx, filepath.Join(d.options.Root, "out", "bin", "helm"), args...)
-	command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	command.Env = append(os.Environ(), "KUBECONFIG="+d.Kubeconfig())
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output
 	if err := command.Run(); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/pce"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -274,8 +275,24 @@ func (d *Demo) grow(ctx context.Context, w Workload, replicas int32) ([]corev1.P
 			return nil, 0, err
 		}
 		longest = max(longest, enforced.Sub(ready))
+		if err := d.waitUntilKnown(ctx, &added[i]); err != nil {
+			return nil, 0, err
+		}
 	}
 	return added, longest, nil
+}
+
+// waitUntilKnown waits until every node enforces a policy that knows the pod's addresses: its peers' as well as its own.
+func (d *Demo) waitUntilKnown(ctx context.Context, pod *corev1.Pod) error {
+	for entry, err := range d.Log.Read(ctx, 0, 0, eventlog.KubernetesSubject("pod", pod.Namespace, pod.Name)) {
+		if err != nil {
+			return err
+		}
+		if len(entry.Fact.GetPod().GetAddresses()) > 0 {
+			return d.WaitEnforced(ctx, entry.Sequence)
+		}
+	}
+	return fmt.Errorf("the log has no fact with an address of pod %s/%s", pod.Namespace, pod.Name)
 }
 
 // waitUntilPodEnforced waits until the pod's node reports it enforced, and returns when its table was programmed.
@@ -360,6 +377,11 @@ func (d *Demo) StartConsole(ctx context.Context) error {
 	return err
 }
 
+// Reported lists the Kubernetes workloads that the console knows of the cluster.
+func (d *Demo) Reported(ctx context.Context) ([]pce.KubernetesWorkload, error) {
+	return d.console.client.KubernetesWorkloads(ctx)
+}
+
 // ExportFile is where the demo leaves the exported log.
 func ExportFile(root string) string { return filepath.Join(root, "out", "demo-log.jsonl") }
 
@@ -378,7 +400,7 @@ func (d *Demo) showReplay(ctx context.Context, r *Result, before uint64) error {
 		{[]string{"explain", "intruder/pod/intruder", "shop/deployment/database", "5432/tcp", "--file", file}, 3},
 		{[]string{"explain", "intruder/pod/intruder", "shop/deployment/database", "5432/tcp", "--file", file, at}, 3},
 	} {
-		d.say("  $ ringfence %s", strings.Join(example.args, " "))
+		d.say("  $ ringfence %s", strings.ReplaceAll(strings.Join(example.args, " "), d.options.Root+string(filepath.Separator), ""))
 		output, err := d.Ringfence(ctx, example.exit, example.args...)
 		if err != nil {
 			return err

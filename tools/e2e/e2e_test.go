@@ -102,6 +102,33 @@ func TestStory(t *testing.T) {
 		t.Run("restart of "+service, func(t *testing.T) { restart(t, d, service) })
 	}
 	t.Run("the log's disk is lost while the console is stopped", func(t *testing.T) { lostLog(t, d) })
+	t.Run("the console knows the workloads and their labels", func(t *testing.T) { reported(t, d) })
+}
+
+// reported wants the console to know the sample's workloads, with the labels that the policy gives them.
+func reported(t *testing.T, d *demo.Demo) {
+	workloads, err := d.Reported(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string][]string{}
+	for _, w := range workloads {
+		var labels []string
+		for _, l := range w.Labels {
+			labels = append(labels, l.Key+"="+l.Value)
+		}
+		slices.Sort(labels)
+		found[w.Kind+" "+w.Namespace+"/"+w.Name] = labels
+	}
+	for workload, want := range map[string][]string{
+		"Deployment shop/web":        {"app=shop", "env=production", "role=web"},
+		"Deployment shop/database":   {"app=shop", "env=production", "role=database"},
+		"Deployment payments/ledger": {"app=payments", "env=production", "role=ledger"},
+	} {
+		if !slices.Equal(found[workload], want) {
+			t.Errorf("the console has %s with labels %v, want %v", workload, found[workload], want)
+		}
+	}
 }
 
 // editedFact changes the address of one pod in the exported log and replays it.

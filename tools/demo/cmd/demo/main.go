@@ -58,9 +58,9 @@ func (r *run) Run(ctx context.Context, c *commands) error {
 	if err := d.StartConsole(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("\nFrom provisioning to enforcement on every node: %d ms. All %d observations are as expected. %s, %.0f s in all.\n",
-		result.ProvisionToEnforcedMS, len(result.Matrix), file, time.Since(start).Seconds())
-	fmt.Println("Look around with: out/bin/ringfence status; remove everything with: make demo-down")
+	fmt.Printf("\nFrom provisioning to enforcement on every node: %d ms. All %d observations are as expected. %.0f s in all; out/demo.json has everything.\n",
+		result.ProvisionToEnforcedMS, len(result.Matrix), time.Since(start).Seconds())
+	fmt.Printf("Look around: export KUBECONFIG=%s; out/bin/ringfence status. Remove everything: make demo-down\n", d.Kubeconfig())
 	return nil
 }
 
