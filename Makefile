@@ -20,9 +20,9 @@ help: ## Print every target with a line.
 # --- build -----------------------------------------------------------------------------------------------------------
 
 .PHONY: build images generate dev-tools lab-tool
-build: ## Compile the command line and the console into out/bin.
+build: ## Compile the command line, the console and the demo into out/bin.
 	@mkdir -p $(TOOLS)
-	@go build -o $(TOOLS)/ ./tools/ringfence/cmd/ringfence ./tools/pce/cmd/pce && echo "built out/bin/ringfence and out/bin/pce"
+	@tools/dev/gobuild.sh tools -o $(TOOLS)/ ./tools/ringfence/cmd/ringfence ./tools/pce/cmd/pce ./tools/demo/cmd/demo && echo "built out/bin/ringfence, out/bin/pce and out/bin/demo"
 
 images: ## Build the container images as OCI archives in out/images, without a container engine.
 	@deploy/images/build.sh
@@ -52,10 +52,10 @@ lab-status: lab-tool ## Show what of it runs.
 demo: ## Show Ringfence at work, on KUBECONFIG's cluster or on the lab.
 	@[ -n "$${KUBECONFIG:-}" ] || $(MAKE) prerequisites
 	@$(MAKE) lab-tool dev-tools images build
-	@go run ./tools/demo/cmd/demo run
+	@$(TOOLS)/demo run
 
-demo-down: lab-tool ## Remove everything that the demo made.
-	@go run ./tools/demo/cmd/demo remove
+demo-down: lab-tool dev-tools build ## Remove everything that the demo made.
+	@$(TOOLS)/demo remove
 
 prerequisites: ## Install the Debian packages that are needed beyond Go, git and make.
 	@.ci/prerequisites

@@ -31,7 +31,7 @@ wanted() { # name
 
 build() { # name package
 	local started=$SECONDS binary=$binaries/$1 archive=$images/$1.tar hash
-	go build -ldflags '-s -w' -o "$binary" "$2"
+	tools/dev/gobuild.sh "$1" -ldflags '-s -w' -o "$binary" "$2"
 	hash=$(sha256sum <"$binary" | cut -d' ' -f1)
 	if [ -e "$archive" ] && [ "$(cat "$archive.binary" 2>/dev/null)" = "$hash" ]; then
 		echo "$1: unchanged ($((SECONDS - started)) s)"

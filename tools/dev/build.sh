@@ -10,7 +10,7 @@ rm -f "$dir"/.dev-tools-*
 for tool in $(GOWORK=off go list tool); do
 	start=$SECONDS
 	echo "building developer tool ${tool##*/} (minutes the first time, seconds after)"
-	GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$dir/" "$tool"
+	GOWORK=off CGO_ENABLED=0 ./gobuild.sh "${tool##*/}" -trimpath -ldflags '-s -w' -o "$dir/" "$tool"
 	echo "  ${tool##*/} built in $((SECONDS - start)) s"
 done
 touch "$stamp"
