@@ -21,10 +21,10 @@ type metrics struct {
 
 func newMetrics(r *prometheus.Registry, server func() (bytes, connections float64)) *metrics {
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "ringfence", Name: name, Help: help})
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: name, Help: help})
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "ringfence", Name: name, Help: help})
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: name, Help: help})
 	}
 	m := &metrics{
 		facts:      counter("facts_folded_total", "Facts that the engine took."),
@@ -37,17 +37,17 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 		inSync:     gauge("policy_in_sync", "1 when watcher and pce-bridge are in sync in this incarnation of the log."),
 		starts:     counter("log_starts_total", "Starts of the log server."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "ringfence", Name: "window_latency_seconds", Help: "From the first fact of a window to its publication.",
+			Namespace: "ringfence", Subsystem: "policy_store", Name: "window_latency_seconds", Help: "From the first fact of a window to its publication.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		}),
 		snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "ringfence", Name: "snapshots_total", Help: "Snapshots, by result: written, failed, set_aside, dropped.",
+			Namespace: "ringfence", Subsystem: "policy_store", Name: "snapshots_total", Help: "Snapshots, by result: written, failed, set_aside, dropped.",
 		}, []string{"result"}),
 	}
 	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Name: "log_bytes", Help: "Bytes that the log takes."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_bytes", Help: "Bytes that the log takes."},
 			func() float64 { b, _ := server(); return b }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Name: "log_connections", Help: "Clients that are connected to the log."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_connections", Help: "Clients that are connected to the log."},
 			func() float64 { _, c := server(); return c }))
 	return m
 }

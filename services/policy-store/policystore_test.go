@@ -594,8 +594,8 @@ func TestReadinessAndMetrics(t *testing.T) {
 	eventually(t, func() error {
 		_, body := get("/metrics")
 		for _, want := range []string{
-			"ringfence_facts_folded_total 9", "ringfence_facts_sequence 9", "ringfence_policy_in_sync 1", "ringfence_windows_published_total 1",
-			"ringfence_window_latency_seconds_count 1", "ringfence_fold_errors_total 0", "ringfence_log_connections 2",
+			"ringfence_policy_store_facts_folded_total 9", "ringfence_policy_store_facts_sequence 9", "ringfence_policy_store_policy_in_sync 1", "ringfence_policy_store_windows_published_total 1",
+			"ringfence_policy_store_window_latency_seconds_count 1", "ringfence_policy_store_fold_errors_total 0", "ringfence_policy_store_log_connections 2",
 		} {
 			if !strings.Contains(body, want+"\n") {
 				return fmt.Errorf("no %s in\n%s", want, body)
