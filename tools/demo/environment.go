@@ -101,8 +101,10 @@ func (d *Demo) Close() {
 	d.cancel()
 }
 
-func (d *Demo) onLab() bool {
-	return d.options.Kubeconfig == "" || filepath.Clean(d.options.Kubeconfig) == d.labKubeconfig()
+func (d *Demo) onLab() bool { return d.options.onLab() }
+
+func (o Options) onLab() bool {
+	return o.Kubeconfig == "" || filepath.Clean(o.Kubeconfig) == labKubeconfig(o.Root)
 }
 
 // Kubeconfig is the file that leads to the demo's cluster.
@@ -160,9 +162,9 @@ func runLab(ctx context.Context, root string, out io.Writer, args ...string) err
 	return nil
 }
 
-// RemoveAll removes what a demo installed and, where it was the one that started the lab, the lab.
+// RemoveAll removes what a demo installed: on the lab the whole lab, on another cluster its releases and namespaces.
 func RemoveAll(ctx context.Context, options Options) error {
-	if options.Kubeconfig == "" {
+	if options.onLab() {
 		if _, err := os.Stat(labKubeconfig(options.Root)); errors.Is(err, os.ErrNotExist) {
 			fmt.Fprintln(options.Out, "nothing to remove: the lab does not run")
 			return nil
@@ -230,6 +232,9 @@ func (d *Demo) makeNamespace(ctx context.Context, name string) error {
 
 func (d *Demo) loadImages(ctx context.Context) error {
 	if !d.onLab() {
+		if d.options.Registry == "" {
+			d.say("the nodes of this cluster must have the images localhost/ringfence/*:dev already (out/images), or IMAGE_REGISTRY names where they are")
+		}
 		return nil
 	}
 	archives, err := filepath.Glob(filepath.Join(d.options.Root, "out", "images", "*.tar"))

@@ -21,7 +21,7 @@ type commands struct {
 	Registry string `help:"Registry of the images, for a cluster other than the lab, for instance registry.example.com/ringfence." env:"IMAGE_REGISTRY"`
 
 	Run    run    `cmd:"" help:"Install, show, and write out/demo.json. Example: KUBECONFIG=~/.kube/config demo run"`
-	Remove remove `cmd:"" help:"Remove everything that the demo made, the lab included where the demo started it."`
+	Remove remove `cmd:"" help:"Remove everything that the demo made: the whole lab, or what was installed on KUBECONFIG's cluster. Example: demo remove"`
 }
 
 type run struct {
