@@ -94,6 +94,9 @@ func (d *Demo) showVisibility(ctx context.Context, r *Result) error {
 	if err := d.setMode(ctx, pce.ModeVisibilityOnly); err != nil {
 		return err
 	}
+	if err := d.waitUntilServed(ctx); err != nil {
+		return err
+	}
 	if err := d.show(ctx, r, PhaseBefore, Everything); err != nil {
 		return err
 	}
@@ -120,7 +123,21 @@ func (d *Demo) showVisibility(ctx context.Context, r *Result) error {
 	})
 }
 
-// SetMode puts the sample's namespaces into an enforcement mode and waits until every node enforces it.
+// waitUntilServed waits until the cluster's own part is done: a Service answers some time after its pods are ready.
+func (d *Demo) waitUntilServed(ctx context.Context) error {
+	return d.wait(ctx, 30*time.Second, "the sample's Services to answer", func(ctx context.Context) (string, bool) {
+		observations, err := d.Probe(ctx, PhaseBefore, Everything)
+		if err == nil {
+			err = explainWrong(observations)
+		}
+		if err != nil {
+			return err.Error(), false
+		}
+		return "", true
+	})
+}
+
+// setMode puts the sample's namespaces into an enforcement mode and waits until every node enforces it.
 func (d *Demo) setMode(ctx context.Context, mode string) error {
 	last, err := d.lastSequence(ctx)
 	if err != nil {
