@@ -3,6 +3,7 @@ package pce_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -48,21 +49,43 @@ type wire struct {
 	mu      sync.Mutex
 	answer  func(w http.ResponseWriter, r *http.Request) bool
 	console http.Handler
+	open    map[*http.Request]context.CancelFunc
 }
 
 func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	r = r.WithContext(ctx)
 	w.mu.Lock()
 	answer, console := w.answer, w.console
+	if w.open == nil {
+		w.open = map[*http.Request]context.CancelFunc{}
+	}
+	w.open[r] = cancel
 	w.mu.Unlock()
 	if answer == nil || !answer(rw, r) {
 		console.ServeHTTP(rw, r)
 	}
+	w.mu.Lock()
+	delete(w.open, r)
+	w.mu.Unlock()
+	if ctx.Err() != nil {
+		panic(http.ErrAbortHandler) // it was cut: nothing of an answer may arrive
+	}
 }
 
-// breaks makes the wire answer requests of the bridge with a path that ends so; nil heals it.
+// breaks makes the wire answer requests of the bridge with a path that ends so, and cuts those that are open, such as a
+// long poll; nil heals it.
 func (w *wire) breaks(suffix string, answer http.HandlerFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if answer != nil {
+		for r, cut := range w.open {
+			if strings.HasSuffix(r.URL.Path, suffix) {
+				cut()
+			}
+		}
+	}
 	w.answer = nil
 	if answer != nil {
 		w.answer = func(rw http.ResponseWriter, r *http.Request) bool {
