@@ -100,12 +100,12 @@ func pairs() []connection {
 	return all
 }
 
-// everything expects each connection to succeed, as before enforcement.
-func everything(connection) Outcome { return Connects }
+// Everything expects each connection to open, as before enforcement.
+func Everything(_, _ string) Outcome { return Connects }
 
-// byTheRules expects what the sample's rules allow.
-func byTheRules(c connection) Outcome {
-	if allowed[c] {
+// ByTheRules expects what the sample's rules allow once they are enforced.
+func ByTheRules(from, to string) Outcome {
+	if allowed[connection{from, to}] {
 		return Connects
 	}
 	return Blocked

@@ -45,7 +45,7 @@ func (d *Demo) Run(ctx context.Context) (Result, error) {
 	var before uint64
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return d.showVisibility(ctx, &r) },
-		func(ctx context.Context) (err error) { before, err = d.lastSequence(ctx); return err },
+		func(ctx context.Context) (err error) { before, err = d.Log.LastSequence(ctx); return err },
 		func(ctx context.Context) error { return d.showEnforcement(ctx, &r) },
 		func(ctx context.Context) error { return d.showScaleOut(ctx, &r) },
 		func(ctx context.Context) error { return d.showConsoleStopped(ctx, &r) },
@@ -58,8 +58,6 @@ func (d *Demo) Run(ctx context.Context) (Result, error) {
 	r.OK = len(wrong(r.Matrix)) == 0 && r.ReplayDigestEqual
 	return r, nil
 }
-
-func (d *Demo) lastSequence(ctx context.Context) (uint64, error) { return d.Log.LastSequence(ctx) }
 
 // show probes, keeps what was seen, and fails where it differs from the expectation.
 func (d *Demo) show(ctx context.Context, r *Result, phase string, expect func(from, to string) Outcome, prefer ...string) error {
@@ -78,12 +76,6 @@ func (d *Demo) show(ctx context.Context, r *Result, phase string, expect func(fr
 		len(observations), connected, len(observations)-connected, len(wrong(observations)))
 	return explainWrong(observations)
 }
-
-// ByTheRules expects what the sample's rules allow once they are enforced.
-func ByTheRules(from, to string) Outcome { return byTheRules(connection{from, to}) }
-
-// Everything expects every connection to open.
-func Everything(from, to string) Outcome { return everything(connection{from, to}) }
 
 func (d *Demo) showVisibility(ctx context.Context, r *Result) error {
 	d.say("1. The namespaces are managed in visibility_only: nothing is blocked, everything is seen.")
@@ -139,7 +131,7 @@ func (d *Demo) waitUntilServed(ctx context.Context) error {
 
 // setMode puts the sample's namespaces into an enforcement mode and waits until every node enforces it.
 func (d *Demo) setMode(ctx context.Context, mode string) error {
-	last, err := d.lastSequence(ctx)
+	last, err := d.Log.LastSequence(ctx)
 	if err != nil {
 		return err
 	}
