@@ -24,6 +24,114 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// DegradedModePolicyFail is what new workloads get in degraded mode.
+type DegradedModePolicyFail int32
+
+const (
+	DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_UNSPECIFIED DegradedModePolicyFail = 0
+	// nothing is blocked.
+	DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_OPEN DegradedModePolicyFail = 1
+	// everything is blocked where the namespace's mode is full.
+	DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_CLOSED DegradedModePolicyFail = 2
+	// the provisioned rules apply to the labels that the cluster computes, as the console would have it.
+	DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_COMPUTED DegradedModePolicyFail = 3
+)
+
+// Enum value maps for DegradedModePolicyFail.
+var (
+	DegradedModePolicyFail_name = map[int32]string{
+		0: "DEGRADED_MODE_POLICY_FAIL_UNSPECIFIED",
+		1: "DEGRADED_MODE_POLICY_FAIL_OPEN",
+		2: "DEGRADED_MODE_POLICY_FAIL_CLOSED",
+		3: "DEGRADED_MODE_POLICY_FAIL_COMPUTED",
+	}
+	DegradedModePolicyFail_value = map[string]int32{
+		"DEGRADED_MODE_POLICY_FAIL_UNSPECIFIED": 0,
+		"DEGRADED_MODE_POLICY_FAIL_OPEN":        1,
+		"DEGRADED_MODE_POLICY_FAIL_CLOSED":      2,
+		"DEGRADED_MODE_POLICY_FAIL_COMPUTED":    3,
+	}
+)
+
+func (x DegradedModePolicyFail) Enum() *DegradedModePolicyFail {
+	p := new(DegradedModePolicyFail)
+	*p = x
+	return p
+}
+
+func (x DegradedModePolicyFail) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DegradedModePolicyFail) Descriptor() protoreflect.EnumDescriptor {
+	return file_ringfence_v1_fact_proto_enumTypes[0].Descriptor()
+}
+
+func (DegradedModePolicyFail) Type() protoreflect.EnumType {
+	return &file_ringfence_v1_fact_proto_enumTypes[0]
+}
+
+func (x DegradedModePolicyFail) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DegradedModePolicyFail.Descriptor instead.
+func (DegradedModePolicyFail) EnumDescriptor() ([]byte, []int) {
+	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{0}
+}
+
+// NetworkType says whether pods have addresses that are routed outside of the cluster.
+type NetworkType int32
+
+const (
+	NetworkType_NETWORK_TYPE_UNSPECIFIED NetworkType = 0
+	// pods leave the cluster with their node's address.
+	NetworkType_NETWORK_TYPE_OVERLAY NetworkType = 1
+	// pods leave the cluster with their own address.
+	NetworkType_NETWORK_TYPE_FLAT NetworkType = 2
+)
+
+// Enum value maps for NetworkType.
+var (
+	NetworkType_name = map[int32]string{
+		0: "NETWORK_TYPE_UNSPECIFIED",
+		1: "NETWORK_TYPE_OVERLAY",
+		2: "NETWORK_TYPE_FLAT",
+	}
+	NetworkType_value = map[string]int32{
+		"NETWORK_TYPE_UNSPECIFIED": 0,
+		"NETWORK_TYPE_OVERLAY":     1,
+		"NETWORK_TYPE_FLAT":        2,
+	}
+)
+
+func (x NetworkType) Enum() *NetworkType {
+	p := new(NetworkType)
+	*p = x
+	return p
+}
+
+func (x NetworkType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NetworkType) Descriptor() protoreflect.EnumDescriptor {
+	return file_ringfence_v1_fact_proto_enumTypes[1].Descriptor()
+}
+
+func (NetworkType) Type() protoreflect.EnumType {
+	return &file_ringfence_v1_fact_proto_enumTypes[1]
+}
+
+func (x NetworkType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NetworkType.Descriptor instead.
+func (NetworkType) EnumDescriptor() ([]byte, []int) {
+	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{1}
+}
+
 // Fact is an immutable observation. Its place in the log (incarnation and sequence) is the log's to give; its subject
 // names the object. The policy of a cluster is a pure function of its facts in order.
 type Fact struct {
@@ -42,10 +150,16 @@ type Fact struct {
 	//	*Fact_Pod
 	//	*Fact_Service
 	//	*Fact_KubernetesWorkload
+	//	*Fact_EndpointSlice
+	//	*Fact_LabelMap
 	//	*Fact_PceObject
 	//	*Fact_Provisioned
 	//	*Fact_Label
 	//	*Fact_ContainerWorkloadProfile
+	//	*Fact_LabelDimension
+	//	*Fact_PceWorkload
+	//	*Fact_PairingProfile
+	//	*Fact_AcknowledgedWorkload
 	//	*Fact_Synced
 	//	*Fact_Settings
 	//	*Fact_PceLink
@@ -166,6 +280,24 @@ func (x *Fact) GetKubernetesWorkload() *KubernetesWorkload {
 	return nil
 }
 
+func (x *Fact) GetEndpointSlice() *EndpointSlice {
+	if x != nil {
+		if x, ok := x.Body.(*Fact_EndpointSlice); ok {
+			return x.EndpointSlice
+		}
+	}
+	return nil
+}
+
+func (x *Fact) GetLabelMap() *LabelMap {
+	if x != nil {
+		if x, ok := x.Body.(*Fact_LabelMap); ok {
+			return x.LabelMap
+		}
+	}
+	return nil
+}
+
 func (x *Fact) GetPceObject() *PceObject {
 	if x != nil {
 		if x, ok := x.Body.(*Fact_PceObject); ok {
@@ -197,6 +329,42 @@ func (x *Fact) GetContainerWorkloadProfile() *ContainerWorkloadProfile {
 	if x != nil {
 		if x, ok := x.Body.(*Fact_ContainerWorkloadProfile); ok {
 			return x.ContainerWorkloadProfile
+		}
+	}
+	return nil
+}
+
+func (x *Fact) GetLabelDimension() *LabelDimension {
+	if x != nil {
+		if x, ok := x.Body.(*Fact_LabelDimension); ok {
+			return x.LabelDimension
+		}
+	}
+	return nil
+}
+
+func (x *Fact) GetPceWorkload() *PceWorkload {
+	if x != nil {
+		if x, ok := x.Body.(*Fact_PceWorkload); ok {
+			return x.PceWorkload
+		}
+	}
+	return nil
+}
+
+func (x *Fact) GetPairingProfile() *PairingProfile {
+	if x != nil {
+		if x, ok := x.Body.(*Fact_PairingProfile); ok {
+			return x.PairingProfile
+		}
+	}
+	return nil
+}
+
+func (x *Fact) GetAcknowledgedWorkload() *AcknowledgedWorkload {
+	if x != nil {
+		if x, ok := x.Body.(*Fact_AcknowledgedWorkload); ok {
+			return x.AcknowledgedWorkload
 		}
 	}
 	return nil
@@ -258,6 +426,14 @@ type Fact_KubernetesWorkload struct {
 	KubernetesWorkload *KubernetesWorkload `protobuf:"bytes,24,opt,name=kubernetes_workload,json=kubernetesWorkload,proto3,oneof"`
 }
 
+type Fact_EndpointSlice struct {
+	EndpointSlice *EndpointSlice `protobuf:"bytes,25,opt,name=endpoint_slice,json=endpointSlice,proto3,oneof"`
+}
+
+type Fact_LabelMap struct {
+	LabelMap *LabelMap `protobuf:"bytes,26,opt,name=label_map,json=labelMap,proto3,oneof"`
+}
+
 type Fact_PceObject struct {
 	// pce_object is content-addressed and inert until a provisioned version lists it.
 	PceObject *PceObject `protobuf:"bytes,40,opt,name=pce_object,json=pceObject,proto3,oneof"`
@@ -268,12 +444,28 @@ type Fact_Provisioned struct {
 }
 
 type Fact_Label struct {
-	// labels, profiles act at once in the PCE, so they are facts of their own.
+	// labels, profiles, workloads act at once in the PCE, so they are facts of their own.
 	Label *Label `protobuf:"bytes,42,opt,name=label,proto3,oneof"`
 }
 
 type Fact_ContainerWorkloadProfile struct {
 	ContainerWorkloadProfile *ContainerWorkloadProfile `protobuf:"bytes,43,opt,name=container_workload_profile,json=containerWorkloadProfile,proto3,oneof"`
+}
+
+type Fact_LabelDimension struct {
+	LabelDimension *LabelDimension `protobuf:"bytes,44,opt,name=label_dimension,json=labelDimension,proto3,oneof"`
+}
+
+type Fact_PceWorkload struct {
+	PceWorkload *PceWorkload `protobuf:"bytes,45,opt,name=pce_workload,json=pceWorkload,proto3,oneof"`
+}
+
+type Fact_PairingProfile struct {
+	PairingProfile *PairingProfile `protobuf:"bytes,46,opt,name=pairing_profile,json=pairingProfile,proto3,oneof"`
+}
+
+type Fact_AcknowledgedWorkload struct {
+	AcknowledgedWorkload *AcknowledgedWorkload `protobuf:"bytes,47,opt,name=acknowledged_workload,json=acknowledgedWorkload,proto3,oneof"`
 }
 
 type Fact_Synced struct {
@@ -300,6 +492,10 @@ func (*Fact_Service) isFact_Body() {}
 
 func (*Fact_KubernetesWorkload) isFact_Body() {}
 
+func (*Fact_EndpointSlice) isFact_Body() {}
+
+func (*Fact_LabelMap) isFact_Body() {}
+
 func (*Fact_PceObject) isFact_Body() {}
 
 func (*Fact_Provisioned) isFact_Body() {}
@@ -307,6 +503,14 @@ func (*Fact_Provisioned) isFact_Body() {}
 func (*Fact_Label) isFact_Body() {}
 
 func (*Fact_ContainerWorkloadProfile) isFact_Body() {}
+
+func (*Fact_LabelDimension) isFact_Body() {}
+
+func (*Fact_PceWorkload) isFact_Body() {}
+
+func (*Fact_PairingProfile) isFact_Body() {}
+
+func (*Fact_AcknowledgedWorkload) isFact_Body() {}
 
 func (*Fact_Synced) isFact_Body() {}
 
@@ -415,9 +619,21 @@ func (x *Synced) GetIncarnation() string {
 
 // Settings that change policy. Being a fact, a change of them replays exactly.
 type Settings struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	ClusterMode   string                 `protobuf:"bytes,2,opt,name=cluster_mode,json=clusterMode,proto3" json:"cluster_mode,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// cluster_mode is clas, legacy, migrateLegacyToClas, migrateClasToLegacy or unpair; empty stands for clas.
+	ClusterMode string `protobuf:"bytes,2,opt,name=cluster_mode,json=clusterMode,proto3" json:"cluster_mode,omitempty"`
+	// degraded_mode_policy_fail says what a new workload gets while the console is away and no known workload is like it.
+	DegradedModePolicyFail DegradedModePolicyFail `protobuf:"varint,3,opt,name=degraded_mode_policy_fail,json=degradedModePolicyFail,proto3,enum=ringfence.v1.DegradedModePolicyFail" json:"degraded_mode_policy_fail,omitempty"`
+	// disable_degraded_mode gives a new workload no policy at all while the console is away.
+	DisableDegradedMode bool `protobuf:"varint,4,opt,name=disable_degraded_mode,json=disableDegradedMode,proto3" json:"disable_degraded_mode,omitempty"`
+	// policy_label_set_enable computes policy once for each label set (the default), or else once for each workload.
+	PolicyLabelSetEnable *bool       `protobuf:"varint,5,opt,name=policy_label_set_enable,json=policyLabelSetEnable,proto3,oneof" json:"policy_label_set_enable,omitempty"`
+	NetworkType          NetworkType `protobuf:"varint,6,opt,name=network_type,json=networkType,proto3,enum=ringfence.v1.NetworkType" json:"network_type,omitempty"`
+	// enforce_node_port_traffic, the default, polices what comes in by node ports.
+	EnforceNodePortTraffic *bool `protobuf:"varint,7,opt,name=enforce_node_port_traffic,json=enforceNodePortTraffic,proto3,oneof" json:"enforce_node_port_traffic,omitempty"`
+	// start_policy is the mode of pods in namespaces that nobody told of yet; visibility_only where unspecified.
+	StartPolicy   EnforcementMode `protobuf:"varint,8,opt,name=start_policy,json=startPolicy,proto3,enum=ringfence.v1.EnforcementMode" json:"start_policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -464,6 +680,48 @@ func (x *Settings) GetClusterMode() string {
 		return x.ClusterMode
 	}
 	return ""
+}
+
+func (x *Settings) GetDegradedModePolicyFail() DegradedModePolicyFail {
+	if x != nil {
+		return x.DegradedModePolicyFail
+	}
+	return DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_UNSPECIFIED
+}
+
+func (x *Settings) GetDisableDegradedMode() bool {
+	if x != nil {
+		return x.DisableDegradedMode
+	}
+	return false
+}
+
+func (x *Settings) GetPolicyLabelSetEnable() bool {
+	if x != nil && x.PolicyLabelSetEnable != nil {
+		return *x.PolicyLabelSetEnable
+	}
+	return false
+}
+
+func (x *Settings) GetNetworkType() NetworkType {
+	if x != nil {
+		return x.NetworkType
+	}
+	return NetworkType_NETWORK_TYPE_UNSPECIFIED
+}
+
+func (x *Settings) GetEnforceNodePortTraffic() bool {
+	if x != nil && x.EnforceNodePortTraffic != nil {
+		return *x.EnforceNodePortTraffic
+	}
+	return false
+}
+
+func (x *Settings) GetStartPolicy() EnforcementMode {
+	if x != nil {
+		return x.StartPolicy
+	}
+	return EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED
 }
 
 // PceLink tells whether the console answers.
@@ -524,7 +782,8 @@ var File_ringfence_v1_fact_proto protoreflect.FileDescriptor
 
 const file_ringfence_v1_fact_proto_rawDesc = "" +
 	"\n" +
-	"\x17ringfence/v1/fact.proto\x12\fringfence.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dringfence/v1/kubernetes.proto\x1a\x16ringfence/v1/pce.proto\"\xe5\x06\n" +
+	"\x17ringfence/v1/fact.proto\x12\fringfence.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dringfence/v1/kubernetes.proto\x1a\x16ringfence/v1/pce.proto\"\x8f\n" +
+	"\n" +
 	"\x04Fact\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12;\n" +
@@ -536,12 +795,18 @@ const file_ringfence_v1_fact_proto_rawDesc = "" +
 	"\x04node\x18\x15 \x01(\v2\x12.ringfence.v1.NodeH\x00R\x04node\x12%\n" +
 	"\x03pod\x18\x16 \x01(\v2\x11.ringfence.v1.PodH\x00R\x03pod\x121\n" +
 	"\aservice\x18\x17 \x01(\v2\x15.ringfence.v1.ServiceH\x00R\aservice\x12S\n" +
-	"\x13kubernetes_workload\x18\x18 \x01(\v2 .ringfence.v1.KubernetesWorkloadH\x00R\x12kubernetesWorkload\x128\n" +
+	"\x13kubernetes_workload\x18\x18 \x01(\v2 .ringfence.v1.KubernetesWorkloadH\x00R\x12kubernetesWorkload\x12D\n" +
+	"\x0eendpoint_slice\x18\x19 \x01(\v2\x1b.ringfence.v1.EndpointSliceH\x00R\rendpointSlice\x125\n" +
+	"\tlabel_map\x18\x1a \x01(\v2\x16.ringfence.v1.LabelMapH\x00R\blabelMap\x128\n" +
 	"\n" +
 	"pce_object\x18( \x01(\v2\x17.ringfence.v1.PceObjectH\x00R\tpceObject\x12=\n" +
 	"\vprovisioned\x18) \x01(\v2\x19.ringfence.v1.ProvisionedH\x00R\vprovisioned\x12+\n" +
 	"\x05label\x18* \x01(\v2\x13.ringfence.v1.LabelH\x00R\x05label\x12f\n" +
-	"\x1acontainer_workload_profile\x18+ \x01(\v2&.ringfence.v1.ContainerWorkloadProfileH\x00R\x18containerWorkloadProfile\x12.\n" +
+	"\x1acontainer_workload_profile\x18+ \x01(\v2&.ringfence.v1.ContainerWorkloadProfileH\x00R\x18containerWorkloadProfile\x12G\n" +
+	"\x0flabel_dimension\x18, \x01(\v2\x1c.ringfence.v1.LabelDimensionH\x00R\x0elabelDimension\x12>\n" +
+	"\fpce_workload\x18- \x01(\v2\x19.ringfence.v1.PceWorkloadH\x00R\vpceWorkload\x12G\n" +
+	"\x0fpairing_profile\x18. \x01(\v2\x1c.ringfence.v1.PairingProfileH\x00R\x0epairingProfile\x12Y\n" +
+	"\x15acknowledged_workload\x18/ \x01(\v2\".ringfence.v1.AcknowledgedWorkloadH\x00R\x14acknowledgedWorkload\x12.\n" +
 	"\x06synced\x18< \x01(\v2\x14.ringfence.v1.SyncedH\x00R\x06synced\x124\n" +
 	"\bsettings\x18= \x01(\v2\x16.ringfence.v1.SettingsH\x00R\bsettings\x122\n" +
 	"\bpce_link\x18> \x01(\v2\x15.ringfence.v1.PceLinkH\x00R\apceLinkB\x06\n" +
@@ -550,14 +815,31 @@ const file_ringfence_v1_fact_proto_rawDesc = "" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\"F\n" +
 	"\x06Synced\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"L\n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"\x97\x04\n" +
 	"\bSettings\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
-	"\fcluster_mode\x18\x02 \x01(\tR\vclusterMode\"1\n" +
+	"\fcluster_mode\x18\x02 \x01(\tR\vclusterMode\x12_\n" +
+	"\x19degraded_mode_policy_fail\x18\x03 \x01(\x0e2$.ringfence.v1.DegradedModePolicyFailR\x16degradedModePolicyFail\x122\n" +
+	"\x15disable_degraded_mode\x18\x04 \x01(\bR\x13disableDegradedMode\x12:\n" +
+	"\x17policy_label_set_enable\x18\x05 \x01(\bH\x00R\x14policyLabelSetEnable\x88\x01\x01\x12<\n" +
+	"\fnetwork_type\x18\x06 \x01(\x0e2\x19.ringfence.v1.NetworkTypeR\vnetworkType\x12>\n" +
+	"\x19enforce_node_port_traffic\x18\a \x01(\bH\x01R\x16enforceNodePortTraffic\x88\x01\x01\x12@\n" +
+	"\fstart_policy\x18\b \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\vstartPolicyB\x1a\n" +
+	"\x18_policy_label_set_enableB\x1c\n" +
+	"\x1a_enforce_node_port_traffic\"1\n" +
 	"\aPceLink\x12\x0e\n" +
 	"\x02up\x18\x01 \x01(\bR\x02up\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reasonB?Z=github.com/ringfence/ringfence/proto/ringfence/v1;ringfencev1b\x06proto3"
+	"\x06reason\x18\x02 \x01(\tR\x06reason*\xb5\x01\n" +
+	"\x16DegradedModePolicyFail\x12)\n" +
+	"%DEGRADED_MODE_POLICY_FAIL_UNSPECIFIED\x10\x00\x12\"\n" +
+	"\x1eDEGRADED_MODE_POLICY_FAIL_OPEN\x10\x01\x12$\n" +
+	" DEGRADED_MODE_POLICY_FAIL_CLOSED\x10\x02\x12&\n" +
+	"\"DEGRADED_MODE_POLICY_FAIL_COMPUTED\x10\x03*\\\n" +
+	"\vNetworkType\x12\x1c\n" +
+	"\x18NETWORK_TYPE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14NETWORK_TYPE_OVERLAY\x10\x01\x12\x15\n" +
+	"\x11NETWORK_TYPE_FLAT\x10\x02B?Z=github.com/ringfence/ringfence/proto/ringfence/v1;ringfencev1b\x06proto3"
 
 var (
 	file_ringfence_v1_fact_proto_rawDescOnce sync.Once
@@ -571,44 +853,63 @@ func file_ringfence_v1_fact_proto_rawDescGZIP() []byte {
 	return file_ringfence_v1_fact_proto_rawDescData
 }
 
+var file_ringfence_v1_fact_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_ringfence_v1_fact_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_ringfence_v1_fact_proto_goTypes = []any{
-	(*Fact)(nil),                     // 0: ringfence.v1.Fact
-	(*Gone)(nil),                     // 1: ringfence.v1.Gone
-	(*Synced)(nil),                   // 2: ringfence.v1.Synced
-	(*Settings)(nil),                 // 3: ringfence.v1.Settings
-	(*PceLink)(nil),                  // 4: ringfence.v1.PceLink
-	(*timestamppb.Timestamp)(nil),    // 5: google.protobuf.Timestamp
-	(*Namespace)(nil),                // 6: ringfence.v1.Namespace
-	(*Node)(nil),                     // 7: ringfence.v1.Node
-	(*Pod)(nil),                      // 8: ringfence.v1.Pod
-	(*Service)(nil),                  // 9: ringfence.v1.Service
-	(*KubernetesWorkload)(nil),       // 10: ringfence.v1.KubernetesWorkload
-	(*PceObject)(nil),                // 11: ringfence.v1.PceObject
-	(*Provisioned)(nil),              // 12: ringfence.v1.Provisioned
-	(*Label)(nil),                    // 13: ringfence.v1.Label
-	(*ContainerWorkloadProfile)(nil), // 14: ringfence.v1.ContainerWorkloadProfile
+	(DegradedModePolicyFail)(0),      // 0: ringfence.v1.DegradedModePolicyFail
+	(NetworkType)(0),                 // 1: ringfence.v1.NetworkType
+	(*Fact)(nil),                     // 2: ringfence.v1.Fact
+	(*Gone)(nil),                     // 3: ringfence.v1.Gone
+	(*Synced)(nil),                   // 4: ringfence.v1.Synced
+	(*Settings)(nil),                 // 5: ringfence.v1.Settings
+	(*PceLink)(nil),                  // 6: ringfence.v1.PceLink
+	(*timestamppb.Timestamp)(nil),    // 7: google.protobuf.Timestamp
+	(*Namespace)(nil),                // 8: ringfence.v1.Namespace
+	(*Node)(nil),                     // 9: ringfence.v1.Node
+	(*Pod)(nil),                      // 10: ringfence.v1.Pod
+	(*Service)(nil),                  // 11: ringfence.v1.Service
+	(*KubernetesWorkload)(nil),       // 12: ringfence.v1.KubernetesWorkload
+	(*EndpointSlice)(nil),            // 13: ringfence.v1.EndpointSlice
+	(*LabelMap)(nil),                 // 14: ringfence.v1.LabelMap
+	(*PceObject)(nil),                // 15: ringfence.v1.PceObject
+	(*Provisioned)(nil),              // 16: ringfence.v1.Provisioned
+	(*Label)(nil),                    // 17: ringfence.v1.Label
+	(*ContainerWorkloadProfile)(nil), // 18: ringfence.v1.ContainerWorkloadProfile
+	(*LabelDimension)(nil),           // 19: ringfence.v1.LabelDimension
+	(*PceWorkload)(nil),              // 20: ringfence.v1.PceWorkload
+	(*PairingProfile)(nil),           // 21: ringfence.v1.PairingProfile
+	(*AcknowledgedWorkload)(nil),     // 22: ringfence.v1.AcknowledgedWorkload
+	(EnforcementMode)(0),             // 23: ringfence.v1.EnforcementMode
 }
 var file_ringfence_v1_fact_proto_depIdxs = []int32{
-	5,  // 0: ringfence.v1.Fact.observed_at:type_name -> google.protobuf.Timestamp
-	1,  // 1: ringfence.v1.Fact.gone:type_name -> ringfence.v1.Gone
-	6,  // 2: ringfence.v1.Fact.namespace:type_name -> ringfence.v1.Namespace
-	7,  // 3: ringfence.v1.Fact.node:type_name -> ringfence.v1.Node
-	8,  // 4: ringfence.v1.Fact.pod:type_name -> ringfence.v1.Pod
-	9,  // 5: ringfence.v1.Fact.service:type_name -> ringfence.v1.Service
-	10, // 6: ringfence.v1.Fact.kubernetes_workload:type_name -> ringfence.v1.KubernetesWorkload
-	11, // 7: ringfence.v1.Fact.pce_object:type_name -> ringfence.v1.PceObject
-	12, // 8: ringfence.v1.Fact.provisioned:type_name -> ringfence.v1.Provisioned
-	13, // 9: ringfence.v1.Fact.label:type_name -> ringfence.v1.Label
-	14, // 10: ringfence.v1.Fact.container_workload_profile:type_name -> ringfence.v1.ContainerWorkloadProfile
-	2,  // 11: ringfence.v1.Fact.synced:type_name -> ringfence.v1.Synced
-	3,  // 12: ringfence.v1.Fact.settings:type_name -> ringfence.v1.Settings
-	4,  // 13: ringfence.v1.Fact.pce_link:type_name -> ringfence.v1.PceLink
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	7,  // 0: ringfence.v1.Fact.observed_at:type_name -> google.protobuf.Timestamp
+	3,  // 1: ringfence.v1.Fact.gone:type_name -> ringfence.v1.Gone
+	8,  // 2: ringfence.v1.Fact.namespace:type_name -> ringfence.v1.Namespace
+	9,  // 3: ringfence.v1.Fact.node:type_name -> ringfence.v1.Node
+	10, // 4: ringfence.v1.Fact.pod:type_name -> ringfence.v1.Pod
+	11, // 5: ringfence.v1.Fact.service:type_name -> ringfence.v1.Service
+	12, // 6: ringfence.v1.Fact.kubernetes_workload:type_name -> ringfence.v1.KubernetesWorkload
+	13, // 7: ringfence.v1.Fact.endpoint_slice:type_name -> ringfence.v1.EndpointSlice
+	14, // 8: ringfence.v1.Fact.label_map:type_name -> ringfence.v1.LabelMap
+	15, // 9: ringfence.v1.Fact.pce_object:type_name -> ringfence.v1.PceObject
+	16, // 10: ringfence.v1.Fact.provisioned:type_name -> ringfence.v1.Provisioned
+	17, // 11: ringfence.v1.Fact.label:type_name -> ringfence.v1.Label
+	18, // 12: ringfence.v1.Fact.container_workload_profile:type_name -> ringfence.v1.ContainerWorkloadProfile
+	19, // 13: ringfence.v1.Fact.label_dimension:type_name -> ringfence.v1.LabelDimension
+	20, // 14: ringfence.v1.Fact.pce_workload:type_name -> ringfence.v1.PceWorkload
+	21, // 15: ringfence.v1.Fact.pairing_profile:type_name -> ringfence.v1.PairingProfile
+	22, // 16: ringfence.v1.Fact.acknowledged_workload:type_name -> ringfence.v1.AcknowledgedWorkload
+	4,  // 17: ringfence.v1.Fact.synced:type_name -> ringfence.v1.Synced
+	5,  // 18: ringfence.v1.Fact.settings:type_name -> ringfence.v1.Settings
+	6,  // 19: ringfence.v1.Fact.pce_link:type_name -> ringfence.v1.PceLink
+	0,  // 20: ringfence.v1.Settings.degraded_mode_policy_fail:type_name -> ringfence.v1.DegradedModePolicyFail
+	1,  // 21: ringfence.v1.Settings.network_type:type_name -> ringfence.v1.NetworkType
+	23, // 22: ringfence.v1.Settings.start_policy:type_name -> ringfence.v1.EnforcementMode
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_fact_proto_init() }
@@ -625,26 +926,34 @@ func file_ringfence_v1_fact_proto_init() {
 		(*Fact_Pod)(nil),
 		(*Fact_Service)(nil),
 		(*Fact_KubernetesWorkload)(nil),
+		(*Fact_EndpointSlice)(nil),
+		(*Fact_LabelMap)(nil),
 		(*Fact_PceObject)(nil),
 		(*Fact_Provisioned)(nil),
 		(*Fact_Label)(nil),
 		(*Fact_ContainerWorkloadProfile)(nil),
+		(*Fact_LabelDimension)(nil),
+		(*Fact_PceWorkload)(nil),
+		(*Fact_PairingProfile)(nil),
+		(*Fact_AcknowledgedWorkload)(nil),
 		(*Fact_Synced)(nil),
 		(*Fact_Settings)(nil),
 		(*Fact_PceLink)(nil),
 	}
+	file_ringfence_v1_fact_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_fact_proto_rawDesc), len(file_ringfence_v1_fact_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      2,
 			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_ringfence_v1_fact_proto_goTypes,
 		DependencyIndexes: file_ringfence_v1_fact_proto_depIdxs,
+		EnumInfos:         file_ringfence_v1_fact_proto_enumTypes,
 		MessageInfos:      file_ringfence_v1_fact_proto_msgTypes,
 	}.Build()
 	File_ringfence_v1_fact_proto = out.File

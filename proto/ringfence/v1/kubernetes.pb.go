@@ -340,9 +340,15 @@ type Pod struct {
 	// ports are the named container ports, for Services whose target port is a name.
 	Ports []*ContainerPort `protobuf:"bytes,13,rep,name=ports,proto3" json:"ports,omitempty"`
 	// terminating is set once deletion was asked for.
-	Terminating   bool `protobuf:"varint,14,opt,name=terminating,proto3" json:"terminating,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Terminating bool `protobuf:"varint,14,opt,name=terminating,proto3" json:"terminating,omitempty"`
+	// runtime_uid is how the node's container runtime calls the pod where it is not its uid: for a static pod the hash of its
+	// configuration (annotation kubernetes.io/config.hash).
+	RuntimeUid string `protobuf:"bytes,15,opt,name=runtime_uid,json=runtimeUid,proto3" json:"runtime_uid,omitempty"`
+	// without_sandbox is set while the kubelet says that the pod has no sandbox (condition PodReadyToStartContainers is
+	// false): its addresses may be another pod's then.
+	WithoutSandbox bool `protobuf:"varint,16,opt,name=without_sandbox,json=withoutSandbox,proto3" json:"without_sandbox,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Pod) Reset() {
@@ -469,6 +475,20 @@ func (x *Pod) GetPorts() []*ContainerPort {
 func (x *Pod) GetTerminating() bool {
 	if x != nil {
 		return x.Terminating
+	}
+	return false
+}
+
+func (x *Pod) GetRuntimeUid() string {
+	if x != nil {
+		return x.RuntimeUid
+	}
+	return ""
+}
+
+func (x *Pod) GetWithoutSandbox() bool {
+	if x != nil {
+		return x.WithoutSandbox
 	}
 	return false
 }
@@ -655,8 +675,12 @@ type Service struct {
 	Annotations map[string]string `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// external_traffic_policy is Cluster or Local, where it applies.
 	ExternalTrafficPolicy string `protobuf:"bytes,11,opt,name=external_traffic_policy,json=externalTrafficPolicy,proto3" json:"external_traffic_policy,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// external_addresses are those of the load balancer and the external IPs, in text form.
+	ExternalAddresses []string `protobuf:"bytes,12,rep,name=external_addresses,json=externalAddresses,proto3" json:"external_addresses,omitempty"`
+	// external_name is the DNS name of a Service of type ExternalName.
+	ExternalName  string `protobuf:"bytes,13,opt,name=external_name,json=externalName,proto3" json:"external_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Service) Reset() {
@@ -766,6 +790,20 @@ func (x *Service) GetExternalTrafficPolicy() string {
 	return ""
 }
 
+func (x *Service) GetExternalAddresses() []string {
+	if x != nil {
+		return x.ExternalAddresses
+	}
+	return nil
+}
+
+func (x *Service) GetExternalName() string {
+	if x != nil {
+		return x.ExternalName
+	}
+	return ""
+}
+
 // ServicePort is one port of a Service.
 type ServicePort struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -853,6 +891,364 @@ func (x *ServicePort) GetNodePort() uint32 {
 	return 0
 }
 
+// EndpointSlice lists endpoints of a Service that has no selector; other Services' backends follow from selector and pods.
+type EndpointSlice struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Namespace       string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name            string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Uid             string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	ResourceVersion string                 `protobuf:"bytes,4,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
+	// service is the name of the Service, in the same namespace.
+	Service string `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`
+	// addresses of the endpoints, in text form, ready or not.
+	Addresses     []string        `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Ports         []*EndpointPort `protobuf:"bytes,7,rep,name=ports,proto3" json:"ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointSlice) Reset() {
+	*x = EndpointSlice{}
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointSlice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointSlice) ProtoMessage() {}
+
+func (x *EndpointSlice) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointSlice.ProtoReflect.Descriptor instead.
+func (*EndpointSlice) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_kubernetes_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *EndpointSlice) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *EndpointSlice) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EndpointSlice) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *EndpointSlice) GetResourceVersion() string {
+	if x != nil {
+		return x.ResourceVersion
+	}
+	return ""
+}
+
+func (x *EndpointSlice) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *EndpointSlice) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *EndpointSlice) GetPorts() []*EndpointPort {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+// EndpointPort is a port of every endpoint of a slice.
+type EndpointPort struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name is that of the Service's port.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// protocol is the IANA number: 6, 17, 132.
+	Protocol      uint32 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Port          uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointPort) Reset() {
+	*x = EndpointPort{}
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointPort) ProtoMessage() {}
+
+func (x *EndpointPort) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointPort.ProtoReflect.Descriptor instead.
+func (*EndpointPort) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_kubernetes_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *EndpointPort) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EndpointPort) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *EndpointPort) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+// LabelMap maps labels of Kubernetes to labels of the console (ic4k.illumio.com/v1alpha1, the object called default).
+type LabelMap struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Name             string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Uid              string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	ResourceVersion  string                 `protobuf:"bytes,3,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
+	NodeLabelMap     []*LabelMapping        `protobuf:"bytes,4,rep,name=node_label_map,json=nodeLabelMap,proto3" json:"node_label_map,omitempty"`
+	WorkloadLabelMap []*LabelMapping        `protobuf:"bytes,5,rep,name=workload_label_map,json=workloadLabelMap,proto3" json:"workload_label_map,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *LabelMap) Reset() {
+	*x = LabelMap{}
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelMap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelMap) ProtoMessage() {}
+
+func (x *LabelMap) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelMap.ProtoReflect.Descriptor instead.
+func (*LabelMap) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_kubernetes_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *LabelMap) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LabelMap) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+func (x *LabelMap) GetResourceVersion() string {
+	if x != nil {
+		return x.ResourceVersion
+	}
+	return ""
+}
+
+func (x *LabelMap) GetNodeLabelMap() []*LabelMapping {
+	if x != nil {
+		return x.NodeLabelMap
+	}
+	return nil
+}
+
+func (x *LabelMap) GetWorkloadLabelMap() []*LabelMapping {
+	if x != nil {
+		return x.WorkloadLabelMap
+	}
+	return nil
+}
+
+// LabelMapping maps one key.
+type LabelMapping struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	FromKey string                 `protobuf:"bytes,1,opt,name=from_key,json=fromKey,proto3" json:"from_key,omitempty"`
+	ToKey   string                 `protobuf:"bytes,2,opt,name=to_key,json=toKey,proto3" json:"to_key,omitempty"`
+	// allow_create permits values that the console does not have yet.
+	AllowCreate   bool                 `protobuf:"varint,3,opt,name=allow_create,json=allowCreate,proto3" json:"allow_create,omitempty"`
+	ValuesMap     []*LabelValueMapping `protobuf:"bytes,4,rep,name=values_map,json=valuesMap,proto3" json:"values_map,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelMapping) Reset() {
+	*x = LabelMapping{}
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelMapping) ProtoMessage() {}
+
+func (x *LabelMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelMapping.ProtoReflect.Descriptor instead.
+func (*LabelMapping) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_kubernetes_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *LabelMapping) GetFromKey() string {
+	if x != nil {
+		return x.FromKey
+	}
+	return ""
+}
+
+func (x *LabelMapping) GetToKey() string {
+	if x != nil {
+		return x.ToKey
+	}
+	return ""
+}
+
+func (x *LabelMapping) GetAllowCreate() bool {
+	if x != nil {
+		return x.AllowCreate
+	}
+	return false
+}
+
+func (x *LabelMapping) GetValuesMap() []*LabelValueMapping {
+	if x != nil {
+		return x.ValuesMap
+	}
+	return nil
+}
+
+// LabelValueMapping translates one value. Values that no entry names are passed through.
+type LabelValueMapping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelValueMapping) Reset() {
+	*x = LabelValueMapping{}
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelValueMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelValueMapping) ProtoMessage() {}
+
+func (x *LabelValueMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_kubernetes_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelValueMapping.ProtoReflect.Descriptor instead.
+func (*LabelValueMapping) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_kubernetes_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *LabelValueMapping) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *LabelValueMapping) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
 var File_ringfence_v1_kubernetes_proto protoreflect.FileDescriptor
 
 const file_ringfence_v1_kubernetes_proto_rawDesc = "" +
@@ -883,7 +1279,7 @@ const file_ringfence_v1_kubernetes_proto_rawDesc = "" +
 	"\tObjectRef\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
-	"\x03uid\x18\x03 \x01(\tR\x03uid\"\x93\x05\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\"\xdd\x05\n" +
 	"\x03Pod\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -901,7 +1297,10 @@ const file_ringfence_v1_kubernetes_proto_rawDesc = "" +
 	"controller\x18\f \x01(\v2\x17.ringfence.v1.ObjectRefR\n" +
 	"controller\x121\n" +
 	"\x05ports\x18\r \x03(\v2\x1b.ringfence.v1.ContainerPortR\x05ports\x12 \n" +
-	"\vterminating\x18\x0e \x01(\bR\vterminating\x1a9\n" +
+	"\vterminating\x18\x0e \x01(\bR\vterminating\x12\x1f\n" +
+	"\vruntime_uid\x18\x0f \x01(\tR\n" +
+	"runtimeUid\x12'\n" +
+	"\x0fwithout_sandbox\x18\x10 \x01(\bR\x0ewithoutSandbox\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -926,7 +1325,7 @@ const file_ringfence_v1_kubernetes_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x94\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe8\x05\n" +
 	"\aService\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -940,7 +1339,9 @@ const file_ringfence_v1_kubernetes_proto_rawDesc = "" +
 	"\x06labels\x18\t \x03(\v2!.ringfence.v1.Service.LabelsEntryR\x06labels\x12H\n" +
 	"\vannotations\x18\n" +
 	" \x03(\v2&.ringfence.v1.Service.AnnotationsEntryR\vannotations\x126\n" +
-	"\x17external_traffic_policy\x18\v \x01(\tR\x15externalTrafficPolicy\x1a;\n" +
+	"\x17external_traffic_policy\x18\v \x01(\tR\x15externalTrafficPolicy\x12-\n" +
+	"\x12external_addresses\x18\f \x03(\tR\x11externalAddresses\x12#\n" +
+	"\rexternal_name\x18\r \x01(\tR\fexternalName\x1a;\n" +
 	"\rSelectorEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -957,7 +1358,34 @@ const file_ringfence_v1_kubernetes_proto_rawDesc = "" +
 	"\vtarget_port\x18\x04 \x01(\rR\n" +
 	"targetPort\x12(\n" +
 	"\x10target_port_name\x18\x05 \x01(\tR\x0etargetPortName\x12\x1b\n" +
-	"\tnode_port\x18\x06 \x01(\rR\bnodePort*\x82\x01\n" +
+	"\tnode_port\x18\x06 \x01(\rR\bnodePort\"\xe8\x01\n" +
+	"\rEndpointSlice\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\tR\x03uid\x12)\n" +
+	"\x10resource_version\x18\x04 \x01(\tR\x0fresourceVersion\x12\x18\n" +
+	"\aservice\x18\x05 \x01(\tR\aservice\x12\x1c\n" +
+	"\taddresses\x18\x06 \x03(\tR\taddresses\x120\n" +
+	"\x05ports\x18\a \x03(\v2\x1a.ringfence.v1.EndpointPortR\x05ports\"R\n" +
+	"\fEndpointPort\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xe7\x01\n" +
+	"\bLabelMap\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\tR\x03uid\x12)\n" +
+	"\x10resource_version\x18\x03 \x01(\tR\x0fresourceVersion\x12@\n" +
+	"\x0enode_label_map\x18\x04 \x03(\v2\x1a.ringfence.v1.LabelMappingR\fnodeLabelMap\x12H\n" +
+	"\x12workload_label_map\x18\x05 \x03(\v2\x1a.ringfence.v1.LabelMappingR\x10workloadLabelMap\"\xa3\x01\n" +
+	"\fLabelMapping\x12\x19\n" +
+	"\bfrom_key\x18\x01 \x01(\tR\afromKey\x12\x15\n" +
+	"\x06to_key\x18\x02 \x01(\tR\x05toKey\x12!\n" +
+	"\fallow_create\x18\x03 \x01(\bR\vallowCreate\x12>\n" +
+	"\n" +
+	"values_map\x18\x04 \x03(\v2\x1f.ringfence.v1.LabelValueMappingR\tvaluesMap\"7\n" +
+	"\x11LabelValueMapping\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to*\x82\x01\n" +
 	"\bPodPhase\x12\x19\n" +
 	"\x15POD_PHASE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11POD_PHASE_PENDING\x10\x01\x12\x15\n" +
@@ -978,7 +1406,7 @@ func file_ringfence_v1_kubernetes_proto_rawDescGZIP() []byte {
 }
 
 var file_ringfence_v1_kubernetes_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ringfence_v1_kubernetes_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_ringfence_v1_kubernetes_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_ringfence_v1_kubernetes_proto_goTypes = []any{
 	(PodPhase)(0),              // 0: ringfence.v1.PodPhase
 	(*Namespace)(nil),          // 1: ringfence.v1.Namespace
@@ -989,35 +1417,44 @@ var file_ringfence_v1_kubernetes_proto_goTypes = []any{
 	(*KubernetesWorkload)(nil), // 6: ringfence.v1.KubernetesWorkload
 	(*Service)(nil),            // 7: ringfence.v1.Service
 	(*ServicePort)(nil),        // 8: ringfence.v1.ServicePort
-	nil,                        // 9: ringfence.v1.Namespace.LabelsEntry
-	nil,                        // 10: ringfence.v1.Node.LabelsEntry
-	nil,                        // 11: ringfence.v1.Pod.LabelsEntry
-	nil,                        // 12: ringfence.v1.Pod.AnnotationsEntry
-	nil,                        // 13: ringfence.v1.KubernetesWorkload.LabelsEntry
-	nil,                        // 14: ringfence.v1.KubernetesWorkload.AnnotationsEntry
-	nil,                        // 15: ringfence.v1.Service.SelectorEntry
-	nil,                        // 16: ringfence.v1.Service.LabelsEntry
-	nil,                        // 17: ringfence.v1.Service.AnnotationsEntry
+	(*EndpointSlice)(nil),      // 9: ringfence.v1.EndpointSlice
+	(*EndpointPort)(nil),       // 10: ringfence.v1.EndpointPort
+	(*LabelMap)(nil),           // 11: ringfence.v1.LabelMap
+	(*LabelMapping)(nil),       // 12: ringfence.v1.LabelMapping
+	(*LabelValueMapping)(nil),  // 13: ringfence.v1.LabelValueMapping
+	nil,                        // 14: ringfence.v1.Namespace.LabelsEntry
+	nil,                        // 15: ringfence.v1.Node.LabelsEntry
+	nil,                        // 16: ringfence.v1.Pod.LabelsEntry
+	nil,                        // 17: ringfence.v1.Pod.AnnotationsEntry
+	nil,                        // 18: ringfence.v1.KubernetesWorkload.LabelsEntry
+	nil,                        // 19: ringfence.v1.KubernetesWorkload.AnnotationsEntry
+	nil,                        // 20: ringfence.v1.Service.SelectorEntry
+	nil,                        // 21: ringfence.v1.Service.LabelsEntry
+	nil,                        // 22: ringfence.v1.Service.AnnotationsEntry
 }
 var file_ringfence_v1_kubernetes_proto_depIdxs = []int32{
-	9,  // 0: ringfence.v1.Namespace.labels:type_name -> ringfence.v1.Namespace.LabelsEntry
-	10, // 1: ringfence.v1.Node.labels:type_name -> ringfence.v1.Node.LabelsEntry
+	14, // 0: ringfence.v1.Namespace.labels:type_name -> ringfence.v1.Namespace.LabelsEntry
+	15, // 1: ringfence.v1.Node.labels:type_name -> ringfence.v1.Node.LabelsEntry
 	0,  // 2: ringfence.v1.Pod.phase:type_name -> ringfence.v1.PodPhase
-	11, // 3: ringfence.v1.Pod.labels:type_name -> ringfence.v1.Pod.LabelsEntry
-	12, // 4: ringfence.v1.Pod.annotations:type_name -> ringfence.v1.Pod.AnnotationsEntry
+	16, // 3: ringfence.v1.Pod.labels:type_name -> ringfence.v1.Pod.LabelsEntry
+	17, // 4: ringfence.v1.Pod.annotations:type_name -> ringfence.v1.Pod.AnnotationsEntry
 	3,  // 5: ringfence.v1.Pod.controller:type_name -> ringfence.v1.ObjectRef
 	5,  // 6: ringfence.v1.Pod.ports:type_name -> ringfence.v1.ContainerPort
-	13, // 7: ringfence.v1.KubernetesWorkload.labels:type_name -> ringfence.v1.KubernetesWorkload.LabelsEntry
-	14, // 8: ringfence.v1.KubernetesWorkload.annotations:type_name -> ringfence.v1.KubernetesWorkload.AnnotationsEntry
+	18, // 7: ringfence.v1.KubernetesWorkload.labels:type_name -> ringfence.v1.KubernetesWorkload.LabelsEntry
+	19, // 8: ringfence.v1.KubernetesWorkload.annotations:type_name -> ringfence.v1.KubernetesWorkload.AnnotationsEntry
 	8,  // 9: ringfence.v1.Service.ports:type_name -> ringfence.v1.ServicePort
-	15, // 10: ringfence.v1.Service.selector:type_name -> ringfence.v1.Service.SelectorEntry
-	16, // 11: ringfence.v1.Service.labels:type_name -> ringfence.v1.Service.LabelsEntry
-	17, // 12: ringfence.v1.Service.annotations:type_name -> ringfence.v1.Service.AnnotationsEntry
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	20, // 10: ringfence.v1.Service.selector:type_name -> ringfence.v1.Service.SelectorEntry
+	21, // 11: ringfence.v1.Service.labels:type_name -> ringfence.v1.Service.LabelsEntry
+	22, // 12: ringfence.v1.Service.annotations:type_name -> ringfence.v1.Service.AnnotationsEntry
+	10, // 13: ringfence.v1.EndpointSlice.ports:type_name -> ringfence.v1.EndpointPort
+	12, // 14: ringfence.v1.LabelMap.node_label_map:type_name -> ringfence.v1.LabelMapping
+	12, // 15: ringfence.v1.LabelMap.workload_label_map:type_name -> ringfence.v1.LabelMapping
+	13, // 16: ringfence.v1.LabelMapping.values_map:type_name -> ringfence.v1.LabelValueMapping
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_kubernetes_proto_init() }
@@ -1031,7 +1468,7 @@ func file_ringfence_v1_kubernetes_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_kubernetes_proto_rawDesc), len(file_ringfence_v1_kubernetes_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -78,6 +78,57 @@ func (EnforcementMode) EnumDescriptor() ([]byte, []int) {
 	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{0}
 }
 
+// LabelResolution is what labels in a rule stand for.
+type LabelResolution int32
+
+const (
+	LabelResolution_LABEL_RESOLUTION_UNSPECIFIED LabelResolution = 0
+	LabelResolution_LABEL_RESOLUTION_WORKLOADS   LabelResolution = 1
+	// the rule's ports are then those of the virtual services.
+	LabelResolution_LABEL_RESOLUTION_VIRTUAL_SERVICES LabelResolution = 2
+)
+
+// Enum value maps for LabelResolution.
+var (
+	LabelResolution_name = map[int32]string{
+		0: "LABEL_RESOLUTION_UNSPECIFIED",
+		1: "LABEL_RESOLUTION_WORKLOADS",
+		2: "LABEL_RESOLUTION_VIRTUAL_SERVICES",
+	}
+	LabelResolution_value = map[string]int32{
+		"LABEL_RESOLUTION_UNSPECIFIED":      0,
+		"LABEL_RESOLUTION_WORKLOADS":        1,
+		"LABEL_RESOLUTION_VIRTUAL_SERVICES": 2,
+	}
+)
+
+func (x LabelResolution) Enum() *LabelResolution {
+	p := new(LabelResolution)
+	*p = x
+	return p
+}
+
+func (x LabelResolution) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LabelResolution) Descriptor() protoreflect.EnumDescriptor {
+	return file_ringfence_v1_pce_proto_enumTypes[1].Descriptor()
+}
+
+func (LabelResolution) Type() protoreflect.EnumType {
+	return &file_ringfence_v1_pce_proto_enumTypes[1]
+}
+
+func (x LabelResolution) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LabelResolution.Descriptor instead.
+func (LabelResolution) EnumDescriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{1}
+}
+
 // PceObject is an object that the PCE versions. Its subject carries the SHA-256 of its deterministic encoding.
 type PceObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -86,6 +137,9 @@ type PceObject struct {
 	//	*PceObject_RuleSet
 	//	*PceObject_IpList
 	//	*PceObject_Service
+	//	*PceObject_LabelGroup
+	//	*PceObject_EnforcementBoundary
+	//	*PceObject_VirtualService
 	Object        isPceObject_Object `protobuf_oneof:"object"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -155,6 +209,33 @@ func (x *PceObject) GetService() *PceService {
 	return nil
 }
 
+func (x *PceObject) GetLabelGroup() *LabelGroup {
+	if x != nil {
+		if x, ok := x.Object.(*PceObject_LabelGroup); ok {
+			return x.LabelGroup
+		}
+	}
+	return nil
+}
+
+func (x *PceObject) GetEnforcementBoundary() *EnforcementBoundary {
+	if x != nil {
+		if x, ok := x.Object.(*PceObject_EnforcementBoundary); ok {
+			return x.EnforcementBoundary
+		}
+	}
+	return nil
+}
+
+func (x *PceObject) GetVirtualService() *VirtualService {
+	if x != nil {
+		if x, ok := x.Object.(*PceObject_VirtualService); ok {
+			return x.VirtualService
+		}
+	}
+	return nil
+}
+
 type isPceObject_Object interface {
 	isPceObject_Object()
 }
@@ -171,11 +252,29 @@ type PceObject_Service struct {
 	Service *PceService `protobuf:"bytes,3,opt,name=service,proto3,oneof"`
 }
 
+type PceObject_LabelGroup struct {
+	LabelGroup *LabelGroup `protobuf:"bytes,4,opt,name=label_group,json=labelGroup,proto3,oneof"`
+}
+
+type PceObject_EnforcementBoundary struct {
+	EnforcementBoundary *EnforcementBoundary `protobuf:"bytes,5,opt,name=enforcement_boundary,json=enforcementBoundary,proto3,oneof"`
+}
+
+type PceObject_VirtualService struct {
+	VirtualService *VirtualService `protobuf:"bytes,6,opt,name=virtual_service,json=virtualService,proto3,oneof"`
+}
+
 func (*PceObject_RuleSet) isPceObject_Object() {}
 
 func (*PceObject_IpList) isPceObject_Object() {}
 
 func (*PceObject_Service) isPceObject_Object() {}
+
+func (*PceObject_LabelGroup) isPceObject_Object() {}
+
+func (*PceObject_EnforcementBoundary) isPceObject_Object() {}
+
+func (*PceObject_VirtualService) isPceObject_Object() {}
 
 // Provisioned lists what one version of the active policy consists of. A version too large for one message is
 // chunked; the last chunk commits it, and nothing but a committed version changes policy.
@@ -537,8 +636,9 @@ type RuleSet struct {
 	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Enabled bool                   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
 	// scopes are alternatives; one without entries covers everything.
-	Scopes        []*Scope `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	Rules         []*Rule  `protobuf:"bytes,5,rep,name=rules,proto3" json:"rules,omitempty"`
+	Scopes        []*Scope    `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Rules         []*Rule     `protobuf:"bytes,5,rep,name=rules,proto3" json:"rules,omitempty"`
+	DenyRules     []*DenyRule `protobuf:"bytes,6,rep,name=deny_rules,json=denyRules,proto3" json:"deny_rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +708,152 @@ func (x *RuleSet) GetRules() []*Rule {
 	return nil
 }
 
+func (x *RuleSet) GetDenyRules() []*DenyRule {
+	if x != nil {
+		return x.DenyRules
+	}
+	return nil
+}
+
+// DenyRule blocks its consumers from reaching its providers on its services.
+type DenyRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rule  *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// override puts the rule before allow rules; without it allow rules come first.
+	Override      bool `protobuf:"varint,2,opt,name=override,proto3" json:"override,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DenyRule) Reset() {
+	*x = DenyRule{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DenyRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DenyRule) ProtoMessage() {}
+
+func (x *DenyRule) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DenyRule.ProtoReflect.Descriptor instead.
+func (*DenyRule) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DenyRule) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *DenyRule) GetOverride() bool {
+	if x != nil {
+		return x.Override
+	}
+	return false
+}
+
+// EnforcementBoundary denies like a deny rule, in the whole organisation.
+type EnforcementBoundary struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Href          string                 `protobuf:"bytes,1,opt,name=href,proto3" json:"href,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Enabled       bool                   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	Consumers     []*Actor               `protobuf:"bytes,4,rep,name=consumers,proto3" json:"consumers,omitempty"`
+	Providers     []*Actor               `protobuf:"bytes,5,rep,name=providers,proto3" json:"providers,omitempty"`
+	Services      []*IngressService      `protobuf:"bytes,6,rep,name=services,proto3" json:"services,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EnforcementBoundary) Reset() {
+	*x = EnforcementBoundary{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EnforcementBoundary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EnforcementBoundary) ProtoMessage() {}
+
+func (x *EnforcementBoundary) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EnforcementBoundary.ProtoReflect.Descriptor instead.
+func (*EnforcementBoundary) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *EnforcementBoundary) GetHref() string {
+	if x != nil {
+		return x.Href
+	}
+	return ""
+}
+
+func (x *EnforcementBoundary) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EnforcementBoundary) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *EnforcementBoundary) GetConsumers() []*Actor {
+	if x != nil {
+		return x.Consumers
+	}
+	return nil
+}
+
+func (x *EnforcementBoundary) GetProviders() []*Actor {
+	if x != nil {
+		return x.Providers
+	}
+	return nil
+}
+
+func (x *EnforcementBoundary) GetServices() []*IngressService {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
 // Scope is a conjunction over label keys: entries of one key are alternatives, entries of different keys must all hold.
 type Scope struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -618,7 +864,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_ringfence_v1_pce_proto_msgTypes[7]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +876,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_pce_proto_msgTypes[7]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +889,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{7}
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Scope) GetEntries() []*Actor {
@@ -663,13 +909,16 @@ type Rule struct {
 	Services  []*IngressService      `protobuf:"bytes,5,rep,name=services,proto3" json:"services,omitempty"`
 	// unscoped_consumers makes the rule extra-scope: the scope then constrains the providers alone.
 	UnscopedConsumers bool `protobuf:"varint,6,opt,name=unscoped_consumers,json=unscopedConsumers,proto3" json:"unscoped_consumers,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// resolve_consumers_as and resolve_providers_as say what the labels of the side stand for; none stands for workloads.
+	ResolveConsumersAs []LabelResolution `protobuf:"varint,7,rep,packed,name=resolve_consumers_as,json=resolveConsumersAs,proto3,enum=ringfence.v1.LabelResolution" json:"resolve_consumers_as,omitempty"`
+	ResolveProvidersAs []LabelResolution `protobuf:"varint,8,rep,packed,name=resolve_providers_as,json=resolveProvidersAs,proto3,enum=ringfence.v1.LabelResolution" json:"resolve_providers_as,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_ringfence_v1_pce_proto_msgTypes[8]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +930,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_pce_proto_msgTypes[8]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +943,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{8}
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Rule) GetHref() string {
@@ -739,6 +988,20 @@ func (x *Rule) GetUnscopedConsumers() bool {
 	return false
 }
 
+func (x *Rule) GetResolveConsumersAs() []LabelResolution {
+	if x != nil {
+		return x.ResolveConsumersAs
+	}
+	return nil
+}
+
+func (x *Rule) GetResolveProvidersAs() []LabelResolution {
+	if x != nil {
+		return x.ResolveProvidersAs
+	}
+	return nil
+}
+
 // Actor names endpoints on one side of a rule or in a scope.
 type Actor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -747,6 +1010,11 @@ type Actor struct {
 	//	*Actor_Label
 	//	*Actor_IpList
 	//	*Actor_AllWorkloads
+	//	*Actor_LabelGroup
+	//	*Actor_Workload
+	//	*Actor_VirtualService
+	//	*Actor_ExcludedLabel
+	//	*Actor_ExcludedLabelGroup
 	//	*Actor_Unsupported
 	Actor         isActor_Actor `protobuf_oneof:"actor"`
 	unknownFields protoimpl.UnknownFields
@@ -755,7 +1023,7 @@ type Actor struct {
 
 func (x *Actor) Reset() {
 	*x = Actor{}
-	mi := &file_ringfence_v1_pce_proto_msgTypes[9]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +1035,7 @@ func (x *Actor) String() string {
 func (*Actor) ProtoMessage() {}
 
 func (x *Actor) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_pce_proto_msgTypes[9]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +1048,7 @@ func (x *Actor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Actor.ProtoReflect.Descriptor instead.
 func (*Actor) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{9}
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Actor) GetActor() isActor_Actor {
@@ -817,6 +1085,51 @@ func (x *Actor) GetAllWorkloads() bool {
 	return false
 }
 
+func (x *Actor) GetLabelGroup() string {
+	if x != nil {
+		if x, ok := x.Actor.(*Actor_LabelGroup); ok {
+			return x.LabelGroup
+		}
+	}
+	return ""
+}
+
+func (x *Actor) GetWorkload() string {
+	if x != nil {
+		if x, ok := x.Actor.(*Actor_Workload); ok {
+			return x.Workload
+		}
+	}
+	return ""
+}
+
+func (x *Actor) GetVirtualService() string {
+	if x != nil {
+		if x, ok := x.Actor.(*Actor_VirtualService); ok {
+			return x.VirtualService
+		}
+	}
+	return ""
+}
+
+func (x *Actor) GetExcludedLabel() string {
+	if x != nil {
+		if x, ok := x.Actor.(*Actor_ExcludedLabel); ok {
+			return x.ExcludedLabel
+		}
+	}
+	return ""
+}
+
+func (x *Actor) GetExcludedLabelGroup() string {
+	if x != nil {
+		if x, ok := x.Actor.(*Actor_ExcludedLabelGroup); ok {
+			return x.ExcludedLabelGroup
+		}
+	}
+	return ""
+}
+
 func (x *Actor) GetUnsupported() string {
 	if x != nil {
 		if x, ok := x.Actor.(*Actor_Unsupported); ok {
@@ -845,6 +1158,30 @@ type Actor_AllWorkloads struct {
 	AllWorkloads bool `protobuf:"varint,3,opt,name=all_workloads,json=allWorkloads,proto3,oneof"`
 }
 
+type Actor_LabelGroup struct {
+	// label_group is the href of a label group, which stands for all labels in it.
+	LabelGroup string `protobuf:"bytes,4,opt,name=label_group,json=labelGroup,proto3,oneof"`
+}
+
+type Actor_Workload struct {
+	// workload is the href of a single workload: of the console (a host or a virtual machine) or a Kubernetes workload.
+	Workload string `protobuf:"bytes,5,opt,name=workload,proto3,oneof"`
+}
+
+type Actor_VirtualService struct {
+	// virtual_service is the href of a virtual service.
+	VirtualService string `protobuf:"bytes,6,opt,name=virtual_service,json=virtualService,proto3,oneof"`
+}
+
+type Actor_ExcludedLabel struct {
+	// excluded_label and excluded_label_group stand for all labels of the same key but those.
+	ExcludedLabel string `protobuf:"bytes,7,opt,name=excluded_label,json=excludedLabel,proto3,oneof"`
+}
+
+type Actor_ExcludedLabelGroup struct {
+	ExcludedLabelGroup string `protobuf:"bytes,8,opt,name=excluded_label_group,json=excludedLabelGroup,proto3,oneof"`
+}
+
 type Actor_Unsupported struct {
 	// unsupported names, in words, an actor that this version cannot resolve; it matches nothing and is reported.
 	Unsupported string `protobuf:"bytes,15,opt,name=unsupported,proto3,oneof"`
@@ -855,6 +1192,16 @@ func (*Actor_Label) isActor_Actor() {}
 func (*Actor_IpList) isActor_Actor() {}
 
 func (*Actor_AllWorkloads) isActor_Actor() {}
+
+func (*Actor_LabelGroup) isActor_Actor() {}
+
+func (*Actor_Workload) isActor_Actor() {}
+
+func (*Actor_VirtualService) isActor_Actor() {}
+
+func (*Actor_ExcludedLabel) isActor_Actor() {}
+
+func (*Actor_ExcludedLabelGroup) isActor_Actor() {}
 
 func (*Actor_Unsupported) isActor_Actor() {}
 
@@ -872,7 +1219,7 @@ type IngressService struct {
 
 func (x *IngressService) Reset() {
 	*x = IngressService{}
-	mi := &file_ringfence_v1_pce_proto_msgTypes[10]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1231,7 @@ func (x *IngressService) String() string {
 func (*IngressService) ProtoMessage() {}
 
 func (x *IngressService) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_pce_proto_msgTypes[10]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1244,7 @@ func (x *IngressService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngressService.ProtoReflect.Descriptor instead.
 func (*IngressService) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{10}
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *IngressService) GetService() isIngressService_Service {
@@ -954,7 +1301,7 @@ type PceService struct {
 
 func (x *PceService) Reset() {
 	*x = PceService{}
-	mi := &file_ringfence_v1_pce_proto_msgTypes[11]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1313,7 @@ func (x *PceService) String() string {
 func (*PceService) ProtoMessage() {}
 
 func (x *PceService) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_pce_proto_msgTypes[11]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1326,7 @@ func (x *PceService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PceService.ProtoReflect.Descriptor instead.
 func (*PceService) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{11}
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PceService) GetHref() string {
@@ -1021,7 +1368,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ringfence_v1_pce_proto_msgTypes[12]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1380,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_pce_proto_msgTypes[12]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1393,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{12}
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PortRange) GetProtocol() int32 {
@@ -1097,7 +1444,7 @@ type IpList struct {
 
 func (x *IpList) Reset() {
 	*x = IpList{}
-	mi := &file_ringfence_v1_pce_proto_msgTypes[13]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1456,7 @@ func (x *IpList) String() string {
 func (*IpList) ProtoMessage() {}
 
 func (x *IpList) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_pce_proto_msgTypes[13]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1469,7 @@ func (x *IpList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IpList.ProtoReflect.Descriptor instead.
 func (*IpList) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{13}
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *IpList) GetHref() string {
@@ -1166,7 +1513,7 @@ type IpRange struct {
 
 func (x *IpRange) Reset() {
 	*x = IpRange{}
-	mi := &file_ringfence_v1_pce_proto_msgTypes[14]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1525,7 @@ func (x *IpRange) String() string {
 func (*IpRange) ProtoMessage() {}
 
 func (x *IpRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_pce_proto_msgTypes[14]
+	mi := &file_ringfence_v1_pce_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1538,7 @@ func (x *IpRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IpRange.ProtoReflect.Descriptor instead.
 func (*IpRange) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{14}
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *IpRange) GetFromIp() string {
@@ -1215,15 +1562,565 @@ func (x *IpRange) GetExclusion() bool {
 	return false
 }
 
+// LabelDimension is a key of labels. role, app, env and loc exist without one.
+type LabelDimension struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Href          string                 `protobuf:"bytes,1,opt,name=href,proto3" json:"href,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	DisplayName   string                 `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelDimension) Reset() {
+	*x = LabelDimension{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelDimension) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelDimension) ProtoMessage() {}
+
+func (x *LabelDimension) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelDimension.ProtoReflect.Descriptor instead.
+func (*LabelDimension) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *LabelDimension) GetHref() string {
+	if x != nil {
+		return x.Href
+	}
+	return ""
+}
+
+func (x *LabelDimension) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *LabelDimension) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+// LabelGroup is a named set of labels of one key.
+type LabelGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Href  string                 `protobuf:"bytes,1,opt,name=href,proto3" json:"href,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Key   string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// labels are hrefs.
+	Labels []string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty"`
+	// sub_groups are hrefs of label groups of the same key, whose labels belong to the group, too.
+	SubGroups     []string `protobuf:"bytes,5,rep,name=sub_groups,json=subGroups,proto3" json:"sub_groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelGroup) Reset() {
+	*x = LabelGroup{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelGroup) ProtoMessage() {}
+
+func (x *LabelGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelGroup.ProtoReflect.Descriptor instead.
+func (*LabelGroup) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *LabelGroup) GetHref() string {
+	if x != nil {
+		return x.Href
+	}
+	return ""
+}
+
+func (x *LabelGroup) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *LabelGroup) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *LabelGroup) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *LabelGroup) GetSubGroups() []string {
+	if x != nil {
+		return x.SubGroups
+	}
+	return nil
+}
+
+// PceWorkload is a workload that the console itself manages: a virtual machine outside of the cluster, or the host that a
+// node runs on.
+type PceWorkload struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Href     string                 `protobuf:"bytes,1,opt,name=href,proto3" json:"href,omitempty"`
+	Name     string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Hostname string                 `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// addresses of its interfaces, in text form.
+	Addresses []string `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// labels are hrefs.
+	Labels          []string        `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty"`
+	EnforcementMode EnforcementMode `protobuf:"varint,6,opt,name=enforcement_mode,json=enforcementMode,proto3,enum=ringfence.v1.EnforcementMode" json:"enforcement_mode,omitempty"`
+	// managed tells that an agent enforces policy on it.
+	Managed bool `protobuf:"varint,7,opt,name=managed,proto3" json:"managed,omitempty"`
+	// machine_id joins the workload with the node of the cluster that has the same.
+	MachineId     string `protobuf:"bytes,8,opt,name=machine_id,json=machineId,proto3" json:"machine_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PceWorkload) Reset() {
+	*x = PceWorkload{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PceWorkload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PceWorkload) ProtoMessage() {}
+
+func (x *PceWorkload) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PceWorkload.ProtoReflect.Descriptor instead.
+func (*PceWorkload) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PceWorkload) GetHref() string {
+	if x != nil {
+		return x.Href
+	}
+	return ""
+}
+
+func (x *PceWorkload) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PceWorkload) GetHostname() string {
+	if x != nil {
+		return x.Hostname
+	}
+	return ""
+}
+
+func (x *PceWorkload) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *PceWorkload) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *PceWorkload) GetEnforcementMode() EnforcementMode {
+	if x != nil {
+		return x.EnforcementMode
+	}
+	return EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED
+}
+
+func (x *PceWorkload) GetManaged() bool {
+	if x != nil {
+		return x.Managed
+	}
+	return false
+}
+
+func (x *PceWorkload) GetMachineId() string {
+	if x != nil {
+		return x.MachineId
+	}
+	return ""
+}
+
+// PairingProfile gives the nodes of the cluster their mode and labels before the console knows them as workloads.
+type PairingProfile struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Href            string                 `protobuf:"bytes,1,opt,name=href,proto3" json:"href,omitempty"`
+	Name            string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Enabled         bool                   `protobuf:"varint,3,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	EnforcementMode EnforcementMode        `protobuf:"varint,4,opt,name=enforcement_mode,json=enforcementMode,proto3,enum=ringfence.v1.EnforcementMode" json:"enforcement_mode,omitempty"`
+	// labels are hrefs.
+	Labels        []string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PairingProfile) Reset() {
+	*x = PairingProfile{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PairingProfile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PairingProfile) ProtoMessage() {}
+
+func (x *PairingProfile) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PairingProfile.ProtoReflect.Descriptor instead.
+func (*PairingProfile) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PairingProfile) GetHref() string {
+	if x != nil {
+		return x.Href
+	}
+	return ""
+}
+
+func (x *PairingProfile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PairingProfile) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
+}
+
+func (x *PairingProfile) GetEnforcementMode() EnforcementMode {
+	if x != nil {
+		return x.EnforcementMode
+	}
+	return EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED
+}
+
+func (x *PairingProfile) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+// AcknowledgedWorkload says that the console knows a Kubernetes workload, and under which href.
+type AcknowledgedWorkload struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Href      string                 `protobuf:"bytes,1,opt,name=href,proto3" json:"href,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// kind is that of the object: Deployment, Pod for a bare pod, Service.
+	Kind          string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcknowledgedWorkload) Reset() {
+	*x = AcknowledgedWorkload{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcknowledgedWorkload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcknowledgedWorkload) ProtoMessage() {}
+
+func (x *AcknowledgedWorkload) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcknowledgedWorkload.ProtoReflect.Descriptor instead.
+func (*AcknowledgedWorkload) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *AcknowledgedWorkload) GetHref() string {
+	if x != nil {
+		return x.Href
+	}
+	return ""
+}
+
+func (x *AcknowledgedWorkload) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *AcknowledgedWorkload) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AcknowledgedWorkload) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// VirtualService is a service that workloads provide under addresses of its own.
+type VirtualService struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Href  string                 `protobuf:"bytes,1,opt,name=href,proto3" json:"href,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// labels are hrefs.
+	Labels []string `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty"`
+	// services are the ports at which it answers.
+	Services  []*IngressService        `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
+	Addresses []*VirtualServiceAddress `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// workloads are the hrefs of those that provide it.
+	Workloads []string `protobuf:"bytes,6,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	// service_uid is the uid of the Service of this cluster that it stands for; its addresses and backends are then the
+	// Service's.
+	ServiceUid    string `protobuf:"bytes,7,opt,name=service_uid,json=serviceUid,proto3" json:"service_uid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VirtualService) Reset() {
+	*x = VirtualService{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VirtualService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VirtualService) ProtoMessage() {}
+
+func (x *VirtualService) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VirtualService.ProtoReflect.Descriptor instead.
+func (*VirtualService) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *VirtualService) GetHref() string {
+	if x != nil {
+		return x.Href
+	}
+	return ""
+}
+
+func (x *VirtualService) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VirtualService) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *VirtualService) GetServices() []*IngressService {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *VirtualService) GetAddresses() []*VirtualServiceAddress {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *VirtualService) GetWorkloads() []string {
+	if x != nil {
+		return x.Workloads
+	}
+	return nil
+}
+
+func (x *VirtualService) GetServiceUid() string {
+	if x != nil {
+		return x.ServiceUid
+	}
+	return ""
+}
+
+// VirtualServiceAddress is an address at which a virtual service answers.
+type VirtualServiceAddress struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// port is 0 where it answers on all ports of the virtual service.
+	Port          uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VirtualServiceAddress) Reset() {
+	*x = VirtualServiceAddress{}
+	mi := &file_ringfence_v1_pce_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VirtualServiceAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VirtualServiceAddress) ProtoMessage() {}
+
+func (x *VirtualServiceAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_pce_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VirtualServiceAddress.ProtoReflect.Descriptor instead.
+func (*VirtualServiceAddress) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_pce_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *VirtualServiceAddress) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *VirtualServiceAddress) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
 var File_ringfence_v1_pce_proto protoreflect.FileDescriptor
 
 const file_ringfence_v1_pce_proto_rawDesc = "" +
 	"\n" +
-	"\x16ringfence/v1/pce.proto\x12\fringfence.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x01\n" +
+	"\x16ringfence/v1/pce.proto\x12\fringfence.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x03\n" +
 	"\tPceObject\x122\n" +
 	"\brule_set\x18\x01 \x01(\v2\x15.ringfence.v1.RuleSetH\x00R\aruleSet\x12/\n" +
 	"\aip_list\x18\x02 \x01(\v2\x14.ringfence.v1.IpListH\x00R\x06ipList\x124\n" +
-	"\aservice\x18\x03 \x01(\v2\x18.ringfence.v1.PceServiceH\x00R\aserviceB\b\n" +
+	"\aservice\x18\x03 \x01(\v2\x18.ringfence.v1.PceServiceH\x00R\aservice\x12;\n" +
+	"\vlabel_group\x18\x04 \x01(\v2\x18.ringfence.v1.LabelGroupH\x00R\n" +
+	"labelGroup\x12V\n" +
+	"\x14enforcement_boundary\x18\x05 \x01(\v2!.ringfence.v1.EnforcementBoundaryH\x00R\x13enforcementBoundary\x12G\n" +
+	"\x0fvirtual_service\x18\x06 \x01(\v2\x1c.ringfence.v1.VirtualServiceH\x00R\x0evirtualServiceB\b\n" +
 	"\x06object\"\xcf\x01\n" +
 	"\vProvisioned\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x03R\aversion\x12\x14\n" +
@@ -1253,26 +2150,46 @@ const file_ringfence_v1_pce_proto_rawDesc = "" +
 	"\n" +
 	"restricted\x18\x03 \x01(\bR\n" +
 	"restricted\x12 \n" +
-	"\vrestriction\x18\x04 \x03(\tR\vrestriction\"\xa2\x01\n" +
+	"\vrestriction\x18\x04 \x03(\tR\vrestriction\"\xd9\x01\n" +
 	"\aRuleSet\x12\x12\n" +
 	"\x04href\x18\x01 \x01(\tR\x04href\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\aenabled\x18\x03 \x01(\bR\aenabled\x12+\n" +
 	"\x06scopes\x18\x04 \x03(\v2\x13.ringfence.v1.ScopeR\x06scopes\x12(\n" +
-	"\x05rules\x18\x05 \x03(\v2\x12.ringfence.v1.RuleR\x05rules\"6\n" +
+	"\x05rules\x18\x05 \x03(\v2\x12.ringfence.v1.RuleR\x05rules\x125\n" +
+	"\n" +
+	"deny_rules\x18\x06 \x03(\v2\x16.ringfence.v1.DenyRuleR\tdenyRules\"N\n" +
+	"\bDenyRule\x12&\n" +
+	"\x04rule\x18\x01 \x01(\v2\x12.ringfence.v1.RuleR\x04rule\x12\x1a\n" +
+	"\boverride\x18\x02 \x01(\bR\boverride\"\xf7\x01\n" +
+	"\x13EnforcementBoundary\x12\x12\n" +
+	"\x04href\x18\x01 \x01(\tR\x04href\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aenabled\x18\x03 \x01(\bR\aenabled\x121\n" +
+	"\tconsumers\x18\x04 \x03(\v2\x13.ringfence.v1.ActorR\tconsumers\x121\n" +
+	"\tproviders\x18\x05 \x03(\v2\x13.ringfence.v1.ActorR\tproviders\x128\n" +
+	"\bservices\x18\x06 \x03(\v2\x1c.ringfence.v1.IngressServiceR\bservices\"6\n" +
 	"\x05Scope\x12-\n" +
-	"\aentries\x18\x01 \x03(\v2\x13.ringfence.v1.ActorR\aentries\"\x83\x02\n" +
+	"\aentries\x18\x01 \x03(\v2\x13.ringfence.v1.ActorR\aentries\"\xa5\x03\n" +
 	"\x04Rule\x12\x12\n" +
 	"\x04href\x18\x01 \x01(\tR\x04href\x12\x18\n" +
 	"\aenabled\x18\x02 \x01(\bR\aenabled\x121\n" +
 	"\tconsumers\x18\x03 \x03(\v2\x13.ringfence.v1.ActorR\tconsumers\x121\n" +
 	"\tproviders\x18\x04 \x03(\v2\x13.ringfence.v1.ActorR\tproviders\x128\n" +
 	"\bservices\x18\x05 \x03(\v2\x1c.ringfence.v1.IngressServiceR\bservices\x12-\n" +
-	"\x12unscoped_consumers\x18\x06 \x01(\bR\x11unscopedConsumers\"\x8e\x01\n" +
+	"\x12unscoped_consumers\x18\x06 \x01(\bR\x11unscopedConsumers\x12O\n" +
+	"\x14resolve_consumers_as\x18\a \x03(\x0e2\x1d.ringfence.v1.LabelResolutionR\x12resolveConsumersAs\x12O\n" +
+	"\x14resolve_providers_as\x18\b \x03(\x0e2\x1d.ringfence.v1.LabelResolutionR\x12resolveProvidersAs\"\xd7\x02\n" +
 	"\x05Actor\x12\x16\n" +
 	"\x05label\x18\x01 \x01(\tH\x00R\x05label\x12\x19\n" +
 	"\aip_list\x18\x02 \x01(\tH\x00R\x06ipList\x12%\n" +
-	"\rall_workloads\x18\x03 \x01(\bH\x00R\fallWorkloads\x12\"\n" +
+	"\rall_workloads\x18\x03 \x01(\bH\x00R\fallWorkloads\x12!\n" +
+	"\vlabel_group\x18\x04 \x01(\tH\x00R\n" +
+	"labelGroup\x12\x1c\n" +
+	"\bworkload\x18\x05 \x01(\tH\x00R\bworkload\x12)\n" +
+	"\x0fvirtual_service\x18\x06 \x01(\tH\x00R\x0evirtualService\x12'\n" +
+	"\x0eexcluded_label\x18\a \x01(\tH\x00R\rexcludedLabel\x122\n" +
+	"\x14excluded_label_group\x18\b \x01(\tH\x00R\x12excludedLabelGroup\x12\"\n" +
 	"\vunsupported\x18\x0f \x01(\tH\x00R\vunsupportedB\a\n" +
 	"\x05actor\"`\n" +
 	"\x0eIngressService\x12\x14\n" +
@@ -1302,13 +2219,62 @@ const file_ringfence_v1_pce_proto_rawDesc = "" +
 	"\aIpRange\x12\x17\n" +
 	"\afrom_ip\x18\x01 \x01(\tR\x06fromIp\x12\x13\n" +
 	"\x05to_ip\x18\x02 \x01(\tR\x04toIp\x12\x1c\n" +
-	"\texclusion\x18\x03 \x01(\bR\texclusion*\xaf\x01\n" +
+	"\texclusion\x18\x03 \x01(\bR\texclusion\"Y\n" +
+	"\x0eLabelDimension\x12\x12\n" +
+	"\x04href\x18\x01 \x01(\tR\x04href\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12!\n" +
+	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\"}\n" +
+	"\n" +
+	"LabelGroup\x12\x12\n" +
+	"\x04href\x18\x01 \x01(\tR\x04href\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x16\n" +
+	"\x06labels\x18\x04 \x03(\tR\x06labels\x12\x1d\n" +
+	"\n" +
+	"sub_groups\x18\x05 \x03(\tR\tsubGroups\"\x8a\x02\n" +
+	"\vPceWorkload\x12\x12\n" +
+	"\x04href\x18\x01 \x01(\tR\x04href\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
+	"\bhostname\x18\x03 \x01(\tR\bhostname\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06labels\x18\x05 \x03(\tR\x06labels\x12H\n" +
+	"\x10enforcement_mode\x18\x06 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\x0fenforcementMode\x12\x18\n" +
+	"\amanaged\x18\a \x01(\bR\amanaged\x12\x1d\n" +
+	"\n" +
+	"machine_id\x18\b \x01(\tR\tmachineId\"\xb4\x01\n" +
+	"\x0ePairingProfile\x12\x12\n" +
+	"\x04href\x18\x01 \x01(\tR\x04href\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aenabled\x18\x03 \x01(\bR\aenabled\x12H\n" +
+	"\x10enforcement_mode\x18\x04 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\x0fenforcementMode\x12\x16\n" +
+	"\x06labels\x18\x05 \x03(\tR\x06labels\"p\n" +
+	"\x14AcknowledgedWorkload\x12\x12\n" +
+	"\x04href\x18\x01 \x01(\tR\x04href\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\"\x8c\x02\n" +
+	"\x0eVirtualService\x12\x12\n" +
+	"\x04href\x18\x01 \x01(\tR\x04href\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06labels\x18\x03 \x03(\tR\x06labels\x128\n" +
+	"\bservices\x18\x04 \x03(\v2\x1c.ringfence.v1.IngressServiceR\bservices\x12A\n" +
+	"\taddresses\x18\x05 \x03(\v2#.ringfence.v1.VirtualServiceAddressR\taddresses\x12\x1c\n" +
+	"\tworkloads\x18\x06 \x03(\tR\tworkloads\x12\x1f\n" +
+	"\vservice_uid\x18\a \x01(\tR\n" +
+	"serviceUid\"E\n" +
+	"\x15VirtualServiceAddress\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port*\xaf\x01\n" +
 	"\x0fEnforcementMode\x12 \n" +
 	"\x1cENFORCEMENT_MODE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ENFORCEMENT_MODE_IDLE\x10\x01\x12$\n" +
 	" ENFORCEMENT_MODE_VISIBILITY_ONLY\x10\x02\x12\x1e\n" +
 	"\x1aENFORCEMENT_MODE_SELECTIVE\x10\x03\x12\x19\n" +
-	"\x15ENFORCEMENT_MODE_FULL\x10\x04B?Z=github.com/ringfence/ringfence/proto/ringfence/v1;ringfencev1b\x06proto3"
+	"\x15ENFORCEMENT_MODE_FULL\x10\x04*z\n" +
+	"\x0fLabelResolution\x12 \n" +
+	"\x1cLABEL_RESOLUTION_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aLABEL_RESOLUTION_WORKLOADS\x10\x01\x12%\n" +
+	"!LABEL_RESOLUTION_VIRTUAL_SERVICES\x10\x02B?Z=github.com/ringfence/ringfence/proto/ringfence/v1;ringfencev1b\x06proto3"
 
 var (
 	file_ringfence_v1_pce_proto_rawDescOnce sync.Once
@@ -1322,49 +2288,73 @@ func file_ringfence_v1_pce_proto_rawDescGZIP() []byte {
 	return file_ringfence_v1_pce_proto_rawDescData
 }
 
-var file_ringfence_v1_pce_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ringfence_v1_pce_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_ringfence_v1_pce_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_ringfence_v1_pce_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_ringfence_v1_pce_proto_goTypes = []any{
 	(EnforcementMode)(0),             // 0: ringfence.v1.EnforcementMode
-	(*PceObject)(nil),                // 1: ringfence.v1.PceObject
-	(*Provisioned)(nil),              // 2: ringfence.v1.Provisioned
-	(*ManifestEntry)(nil),            // 3: ringfence.v1.ManifestEntry
-	(*Label)(nil),                    // 4: ringfence.v1.Label
-	(*ContainerWorkloadProfile)(nil), // 5: ringfence.v1.ContainerWorkloadProfile
-	(*ProfileLabel)(nil),             // 6: ringfence.v1.ProfileLabel
-	(*RuleSet)(nil),                  // 7: ringfence.v1.RuleSet
-	(*Scope)(nil),                    // 8: ringfence.v1.Scope
-	(*Rule)(nil),                     // 9: ringfence.v1.Rule
-	(*Actor)(nil),                    // 10: ringfence.v1.Actor
-	(*IngressService)(nil),           // 11: ringfence.v1.IngressService
-	(*PceService)(nil),               // 12: ringfence.v1.PceService
-	(*PortRange)(nil),                // 13: ringfence.v1.PortRange
-	(*IpList)(nil),                   // 14: ringfence.v1.IpList
-	(*IpRange)(nil),                  // 15: ringfence.v1.IpRange
-	(*timestamppb.Timestamp)(nil),    // 16: google.protobuf.Timestamp
+	(LabelResolution)(0),             // 1: ringfence.v1.LabelResolution
+	(*PceObject)(nil),                // 2: ringfence.v1.PceObject
+	(*Provisioned)(nil),              // 3: ringfence.v1.Provisioned
+	(*ManifestEntry)(nil),            // 4: ringfence.v1.ManifestEntry
+	(*Label)(nil),                    // 5: ringfence.v1.Label
+	(*ContainerWorkloadProfile)(nil), // 6: ringfence.v1.ContainerWorkloadProfile
+	(*ProfileLabel)(nil),             // 7: ringfence.v1.ProfileLabel
+	(*RuleSet)(nil),                  // 8: ringfence.v1.RuleSet
+	(*DenyRule)(nil),                 // 9: ringfence.v1.DenyRule
+	(*EnforcementBoundary)(nil),      // 10: ringfence.v1.EnforcementBoundary
+	(*Scope)(nil),                    // 11: ringfence.v1.Scope
+	(*Rule)(nil),                     // 12: ringfence.v1.Rule
+	(*Actor)(nil),                    // 13: ringfence.v1.Actor
+	(*IngressService)(nil),           // 14: ringfence.v1.IngressService
+	(*PceService)(nil),               // 15: ringfence.v1.PceService
+	(*PortRange)(nil),                // 16: ringfence.v1.PortRange
+	(*IpList)(nil),                   // 17: ringfence.v1.IpList
+	(*IpRange)(nil),                  // 18: ringfence.v1.IpRange
+	(*LabelDimension)(nil),           // 19: ringfence.v1.LabelDimension
+	(*LabelGroup)(nil),               // 20: ringfence.v1.LabelGroup
+	(*PceWorkload)(nil),              // 21: ringfence.v1.PceWorkload
+	(*PairingProfile)(nil),           // 22: ringfence.v1.PairingProfile
+	(*AcknowledgedWorkload)(nil),     // 23: ringfence.v1.AcknowledgedWorkload
+	(*VirtualService)(nil),           // 24: ringfence.v1.VirtualService
+	(*VirtualServiceAddress)(nil),    // 25: ringfence.v1.VirtualServiceAddress
+	(*timestamppb.Timestamp)(nil),    // 26: google.protobuf.Timestamp
 }
 var file_ringfence_v1_pce_proto_depIdxs = []int32{
-	7,  // 0: ringfence.v1.PceObject.rule_set:type_name -> ringfence.v1.RuleSet
-	14, // 1: ringfence.v1.PceObject.ip_list:type_name -> ringfence.v1.IpList
-	12, // 2: ringfence.v1.PceObject.service:type_name -> ringfence.v1.PceService
-	3,  // 3: ringfence.v1.Provisioned.entries:type_name -> ringfence.v1.ManifestEntry
-	16, // 4: ringfence.v1.Provisioned.provisioned_at:type_name -> google.protobuf.Timestamp
-	0,  // 5: ringfence.v1.ContainerWorkloadProfile.enforcement_mode:type_name -> ringfence.v1.EnforcementMode
-	6,  // 6: ringfence.v1.ContainerWorkloadProfile.labels:type_name -> ringfence.v1.ProfileLabel
-	8,  // 7: ringfence.v1.RuleSet.scopes:type_name -> ringfence.v1.Scope
-	9,  // 8: ringfence.v1.RuleSet.rules:type_name -> ringfence.v1.Rule
-	10, // 9: ringfence.v1.Scope.entries:type_name -> ringfence.v1.Actor
-	10, // 10: ringfence.v1.Rule.consumers:type_name -> ringfence.v1.Actor
-	10, // 11: ringfence.v1.Rule.providers:type_name -> ringfence.v1.Actor
-	11, // 12: ringfence.v1.Rule.services:type_name -> ringfence.v1.IngressService
-	13, // 13: ringfence.v1.IngressService.port:type_name -> ringfence.v1.PortRange
-	13, // 14: ringfence.v1.PceService.ports:type_name -> ringfence.v1.PortRange
-	15, // 15: ringfence.v1.IpList.ranges:type_name -> ringfence.v1.IpRange
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	8,  // 0: ringfence.v1.PceObject.rule_set:type_name -> ringfence.v1.RuleSet
+	17, // 1: ringfence.v1.PceObject.ip_list:type_name -> ringfence.v1.IpList
+	15, // 2: ringfence.v1.PceObject.service:type_name -> ringfence.v1.PceService
+	20, // 3: ringfence.v1.PceObject.label_group:type_name -> ringfence.v1.LabelGroup
+	10, // 4: ringfence.v1.PceObject.enforcement_boundary:type_name -> ringfence.v1.EnforcementBoundary
+	24, // 5: ringfence.v1.PceObject.virtual_service:type_name -> ringfence.v1.VirtualService
+	4,  // 6: ringfence.v1.Provisioned.entries:type_name -> ringfence.v1.ManifestEntry
+	26, // 7: ringfence.v1.Provisioned.provisioned_at:type_name -> google.protobuf.Timestamp
+	0,  // 8: ringfence.v1.ContainerWorkloadProfile.enforcement_mode:type_name -> ringfence.v1.EnforcementMode
+	7,  // 9: ringfence.v1.ContainerWorkloadProfile.labels:type_name -> ringfence.v1.ProfileLabel
+	11, // 10: ringfence.v1.RuleSet.scopes:type_name -> ringfence.v1.Scope
+	12, // 11: ringfence.v1.RuleSet.rules:type_name -> ringfence.v1.Rule
+	9,  // 12: ringfence.v1.RuleSet.deny_rules:type_name -> ringfence.v1.DenyRule
+	12, // 13: ringfence.v1.DenyRule.rule:type_name -> ringfence.v1.Rule
+	13, // 14: ringfence.v1.EnforcementBoundary.consumers:type_name -> ringfence.v1.Actor
+	13, // 15: ringfence.v1.EnforcementBoundary.providers:type_name -> ringfence.v1.Actor
+	14, // 16: ringfence.v1.EnforcementBoundary.services:type_name -> ringfence.v1.IngressService
+	13, // 17: ringfence.v1.Scope.entries:type_name -> ringfence.v1.Actor
+	13, // 18: ringfence.v1.Rule.consumers:type_name -> ringfence.v1.Actor
+	13, // 19: ringfence.v1.Rule.providers:type_name -> ringfence.v1.Actor
+	14, // 20: ringfence.v1.Rule.services:type_name -> ringfence.v1.IngressService
+	1,  // 21: ringfence.v1.Rule.resolve_consumers_as:type_name -> ringfence.v1.LabelResolution
+	1,  // 22: ringfence.v1.Rule.resolve_providers_as:type_name -> ringfence.v1.LabelResolution
+	16, // 23: ringfence.v1.IngressService.port:type_name -> ringfence.v1.PortRange
+	16, // 24: ringfence.v1.PceService.ports:type_name -> ringfence.v1.PortRange
+	18, // 25: ringfence.v1.IpList.ranges:type_name -> ringfence.v1.IpRange
+	0,  // 26: ringfence.v1.PceWorkload.enforcement_mode:type_name -> ringfence.v1.EnforcementMode
+	0,  // 27: ringfence.v1.PairingProfile.enforcement_mode:type_name -> ringfence.v1.EnforcementMode
+	14, // 28: ringfence.v1.VirtualService.services:type_name -> ringfence.v1.IngressService
+	25, // 29: ringfence.v1.VirtualService.addresses:type_name -> ringfence.v1.VirtualServiceAddress
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_pce_proto_init() }
@@ -1376,25 +2366,33 @@ func file_ringfence_v1_pce_proto_init() {
 		(*PceObject_RuleSet)(nil),
 		(*PceObject_IpList)(nil),
 		(*PceObject_Service)(nil),
+		(*PceObject_LabelGroup)(nil),
+		(*PceObject_EnforcementBoundary)(nil),
+		(*PceObject_VirtualService)(nil),
 	}
-	file_ringfence_v1_pce_proto_msgTypes[9].OneofWrappers = []any{
+	file_ringfence_v1_pce_proto_msgTypes[11].OneofWrappers = []any{
 		(*Actor_Label)(nil),
 		(*Actor_IpList)(nil),
 		(*Actor_AllWorkloads)(nil),
+		(*Actor_LabelGroup)(nil),
+		(*Actor_Workload)(nil),
+		(*Actor_VirtualService)(nil),
+		(*Actor_ExcludedLabel)(nil),
+		(*Actor_ExcludedLabelGroup)(nil),
 		(*Actor_Unsupported)(nil),
 	}
-	file_ringfence_v1_pce_proto_msgTypes[10].OneofWrappers = []any{
+	file_ringfence_v1_pce_proto_msgTypes[12].OneofWrappers = []any{
 		(*IngressService_Href)(nil),
 		(*IngressService_Port)(nil),
 	}
-	file_ringfence_v1_pce_proto_msgTypes[12].OneofWrappers = []any{}
+	file_ringfence_v1_pce_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_pce_proto_rawDesc), len(file_ringfence_v1_pce_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   15,
+			NumEnums:      2,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,6 +21,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// DegradedPolicy tells policies apart that stand in for one that the console has not confirmed.
+type DegradedPolicy int32
+
+const (
+	DegradedPolicy_DEGRADED_POLICY_UNSPECIFIED DegradedPolicy = 0
+	// nothing is blocked, and there are no rules.
+	DegradedPolicy_DEGRADED_POLICY_OPEN DegradedPolicy = 1
+	// there are no rules: full mode blocks everything.
+	DegradedPolicy_DEGRADED_POLICY_CLOSED DegradedPolicy = 2
+)
+
+// Enum value maps for DegradedPolicy.
+var (
+	DegradedPolicy_name = map[int32]string{
+		0: "DEGRADED_POLICY_UNSPECIFIED",
+		1: "DEGRADED_POLICY_OPEN",
+		2: "DEGRADED_POLICY_CLOSED",
+	}
+	DegradedPolicy_value = map[string]int32{
+		"DEGRADED_POLICY_UNSPECIFIED": 0,
+		"DEGRADED_POLICY_OPEN":        1,
+		"DEGRADED_POLICY_CLOSED":      2,
+	}
+)
+
+func (x DegradedPolicy) Enum() *DegradedPolicy {
+	p := new(DegradedPolicy)
+	*p = x
+	return p
+}
+
+func (x DegradedPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DegradedPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_ringfence_v1_policy_proto_enumTypes[0].Descriptor()
+}
+
+func (DegradedPolicy) Type() protoreflect.EnumType {
+	return &file_ringfence_v1_policy_proto_enumTypes[0]
+}
+
+func (x DegradedPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DegradedPolicy.Descriptor instead.
+func (DegradedPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{0}
+}
+
 // Version is the system's logical clock: a place in one incarnation of the log. Sequences of different incarnations are
 // never compared.
 type Version struct {
@@ -85,7 +137,10 @@ type AddressSet struct {
 	// prefixes are sorted, do not overlap, and are used by sets of address ranges only.
 	Prefixes []string `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// description says in words what the set holds, for people.
-	Description   string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	// fqdns are names, with * for any run of characters, whose addresses belong to the set as seen from outbound rules. The
+	// enforcer learns them from the DNS answers of each pod. Sorted.
+	Fqdns         []string `protobuf:"bytes,5,rep,name=fqdns,proto3" json:"fqdns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,6 +203,13 @@ func (x *AddressSet) GetDescription() string {
 	return ""
 }
 
+func (x *AddressSet) GetFqdns() []string {
+	if x != nil {
+		return x.Fqdns
+	}
+	return nil
+}
+
 // WorkloadPolicy is the compiled policy for one label set in one enforcement mode.
 type WorkloadPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -160,7 +222,20 @@ type WorkloadPolicy struct {
 	Inbound  []*PolicyRule `protobuf:"bytes,4,rep,name=inbound,proto3" json:"inbound,omitempty"`
 	Outbound []*PolicyRule `protobuf:"bytes,5,rep,name=outbound,proto3" json:"outbound,omitempty"`
 	// warnings say what could not be expressed exactly and what was done instead.
-	Warnings      []string `protobuf:"bytes,6,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,6,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Rules that block, sorted by id. A packet meets override deny, then allow (inbound and outbound above), then deny, then
+	// the default of the mode.
+	InboundOverrideDeny  []*PolicyRule `protobuf:"bytes,7,rep,name=inbound_override_deny,json=inboundOverrideDeny,proto3" json:"inbound_override_deny,omitempty"`
+	OutboundOverrideDeny []*PolicyRule `protobuf:"bytes,8,rep,name=outbound_override_deny,json=outboundOverrideDeny,proto3" json:"outbound_override_deny,omitempty"`
+	InboundDeny          []*PolicyRule `protobuf:"bytes,9,rep,name=inbound_deny,json=inboundDeny,proto3" json:"inbound_deny,omitempty"`
+	OutboundDeny         []*PolicyRule `protobuf:"bytes,10,rep,name=outbound_deny,json=outboundDeny,proto3" json:"outbound_deny,omitempty"`
+	// features are what an enforcer must understand to enforce the policy: deny, override_deny, fqdn. One that lacks any
+	// keeps its last good state and reports it. Sorted.
+	Features []string `protobuf:"bytes,11,rep,name=features,proto3" json:"features,omitempty"`
+	// degraded says why the policy is not the one that the rules give.
+	Degraded DegradedPolicy `protobuf:"varint,12,opt,name=degraded,proto3,enum=ringfence.v1.DegradedPolicy" json:"degraded,omitempty"`
+	// workload is namespace/kind/name where policy is computed for each workload, else empty.
+	Workload      string `protobuf:"bytes,13,opt,name=workload,proto3" json:"workload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,7 +312,56 @@ func (x *WorkloadPolicy) GetWarnings() []string {
 	return nil
 }
 
-// PolicyRule allows peers on ports, as seen from the workload that the policy is for.
+func (x *WorkloadPolicy) GetInboundOverrideDeny() []*PolicyRule {
+	if x != nil {
+		return x.InboundOverrideDeny
+	}
+	return nil
+}
+
+func (x *WorkloadPolicy) GetOutboundOverrideDeny() []*PolicyRule {
+	if x != nil {
+		return x.OutboundOverrideDeny
+	}
+	return nil
+}
+
+func (x *WorkloadPolicy) GetInboundDeny() []*PolicyRule {
+	if x != nil {
+		return x.InboundDeny
+	}
+	return nil
+}
+
+func (x *WorkloadPolicy) GetOutboundDeny() []*PolicyRule {
+	if x != nil {
+		return x.OutboundDeny
+	}
+	return nil
+}
+
+func (x *WorkloadPolicy) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+func (x *WorkloadPolicy) GetDegraded() DegradedPolicy {
+	if x != nil {
+		return x.Degraded
+	}
+	return DegradedPolicy_DEGRADED_POLICY_UNSPECIFIED
+}
+
+func (x *WorkloadPolicy) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+// PolicyRule allows or blocks peers on ports, as seen from the workload that the policy is for.
 type PolicyRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// id is a hash of the console's href, 16 hexadecimal digits: short enough for a log prefix in the kernel.
@@ -365,10 +489,15 @@ type NodePlan struct {
 	Pods   []*PodPlan `protobuf:"bytes,4,rep,name=pods,proto3" json:"pods,omitempty"`
 	// node_addresses are the node's own, from which the kubelet probes.
 	NodeAddresses []string `protobuf:"bytes,5,rep,name=node_addresses,json=nodeAddresses,proto3" json:"node_addresses,omitempty"`
-	// provisioned_version is the PCE's version that the plan follows.
+	// provisioned_version is not filled in any more: windows tell it.
 	ProvisionedVersion int64 `protobuf:"varint,6,opt,name=provisioned_version,json=provisionedVersion,proto3" json:"provisioned_version,omitempty"`
 	// removed tells that the node is gone from the cluster.
-	Removed       bool `protobuf:"varint,7,opt,name=removed,proto3" json:"removed,omitempty"`
+	Removed bool `protobuf:"varint,7,opt,name=removed,proto3" json:"removed,omitempty"`
+	// node_policy is the id of the workload policy of the node itself and of its pods on the host network, empty where the
+	// node is not managed.
+	NodePolicy string `protobuf:"bytes,8,opt,name=node_policy,json=nodePolicy,proto3" json:"node_policy,omitempty"`
+	// features are those of all policies that the plan names, sorted.
+	Features      []string `protobuf:"bytes,9,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -452,22 +581,135 @@ func (x *NodePlan) GetRemoved() bool {
 	return false
 }
 
+func (x *NodePlan) GetNodePolicy() string {
+	if x != nil {
+		return x.NodePolicy
+	}
+	return ""
+}
+
+func (x *NodePlan) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+// NodePlanDelta changes one node plan: the fields of the node itself are given whole, pods only where they changed.
+type NodePlanDelta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	NodeAddresses []string               `protobuf:"bytes,2,rep,name=node_addresses,json=nodeAddresses,proto3" json:"node_addresses,omitempty"`
+	NodePolicy    string                 `protobuf:"bytes,3,opt,name=node_policy,json=nodePolicy,proto3" json:"node_policy,omitempty"`
+	Features      []string               `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
+	// pods came or changed.
+	Pods []*PodPlan `protobuf:"bytes,5,rep,name=pods,proto3" json:"pods,omitempty"`
+	// removed_pods are the uids of pods that left.
+	RemovedPods []string `protobuf:"bytes,6,rep,name=removed_pods,json=removedPods,proto3" json:"removed_pods,omitempty"`
+	// removed tells that the node is gone from the cluster.
+	Removed       bool `protobuf:"varint,7,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodePlanDelta) Reset() {
+	*x = NodePlanDelta{}
+	mi := &file_ringfence_v1_policy_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodePlanDelta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodePlanDelta) ProtoMessage() {}
+
+func (x *NodePlanDelta) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_policy_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodePlanDelta.ProtoReflect.Descriptor instead.
+func (*NodePlanDelta) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *NodePlanDelta) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodePlanDelta) GetNodeAddresses() []string {
+	if x != nil {
+		return x.NodeAddresses
+	}
+	return nil
+}
+
+func (x *NodePlanDelta) GetNodePolicy() string {
+	if x != nil {
+		return x.NodePolicy
+	}
+	return ""
+}
+
+func (x *NodePlanDelta) GetFeatures() []string {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+func (x *NodePlanDelta) GetPods() []*PodPlan {
+	if x != nil {
+		return x.Pods
+	}
+	return nil
+}
+
+func (x *NodePlanDelta) GetRemovedPods() []string {
+	if x != nil {
+		return x.RemovedPods
+	}
+	return nil
+}
+
+func (x *NodePlanDelta) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
 // PodPlan gives one pod its policy.
 type PodPlan struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Uid       string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
-	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Addresses []string               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// uid is the one by which the container runtime knows the pod.
+	Uid       string   `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
+	Namespace string   `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string   `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Addresses []string `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// policy is the id of a workload policy.
-	Policy        string `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
+	Policy string `protobuf:"bytes,5,opt,name=policy,proto3" json:"policy,omitempty"`
+	// exposed are ports at which the pod answers for node ports and load balancers. Clients then come from node addresses.
+	Exposed       []*ExposedPort `protobuf:"bytes,6,rep,name=exposed,proto3" json:"exposed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PodPlan) Reset() {
 	*x = PodPlan{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[6]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +721,7 @@ func (x *PodPlan) String() string {
 func (*PodPlan) ProtoMessage() {}
 
 func (x *PodPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[6]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +734,7 @@ func (x *PodPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodPlan.ProtoReflect.Descriptor instead.
 func (*PodPlan) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{6}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PodPlan) GetUid() string {
@@ -530,19 +772,82 @@ func (x *PodPlan) GetPolicy() string {
 	return ""
 }
 
+func (x *PodPlan) GetExposed() []*ExposedPort {
+	if x != nil {
+		return x.Exposed
+	}
+	return nil
+}
+
+// ExposedPort is a port of a pod that is reached from outside of the cluster.
+type ExposedPort struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// protocol is the IANA number: 6, 17, 132.
+	Protocol      uint32 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Port          uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExposedPort) Reset() {
+	*x = ExposedPort{}
+	mi := &file_ringfence_v1_policy_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExposedPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExposedPort) ProtoMessage() {}
+
+func (x *ExposedPort) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_policy_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExposedPort.ProtoReflect.Descriptor instead.
+func (*ExposedPort) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ExposedPort) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *ExposedPort) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
 // NamespacePolicy is what a node must know of namespaces before it knows their pods.
 type NamespacePolicy struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Managed       bool                   `protobuf:"varint,2,opt,name=managed,proto3" json:"managed,omitempty"`
-	Mode          EnforcementMode        `protobuf:"varint,3,opt,name=mode,proto3,enum=ringfence.v1.EnforcementMode" json:"mode,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Managed   bool                   `protobuf:"varint,2,opt,name=managed,proto3" json:"managed,omitempty"`
+	Mode      EnforcementMode        `protobuf:"varint,3,opt,name=mode,proto3,enum=ringfence.v1.EnforcementMode" json:"mode,omitempty"`
+	// signatures give pods that the plan does not name yet the policy of others like them. Sorted by hash.
+	Signatures    []*PodSignature `protobuf:"bytes,4,rep,name=signatures,proto3" json:"signatures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NamespacePolicy) Reset() {
 	*x = NamespacePolicy{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[7]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +859,7 @@ func (x *NamespacePolicy) String() string {
 func (*NamespacePolicy) ProtoMessage() {}
 
 func (x *NamespacePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[7]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +872,7 @@ func (x *NamespacePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespacePolicy.ProtoReflect.Descriptor instead.
 func (*NamespacePolicy) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{7}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NamespacePolicy) GetNamespace() string {
@@ -591,17 +896,81 @@ func (x *NamespacePolicy) GetMode() EnforcementMode {
 	return EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED
 }
 
+func (x *NamespacePolicy) GetSignatures() []*PodSignature {
+	if x != nil {
+		return x.Signatures
+	}
+	return nil
+}
+
+// PodSignature tells which policy a pod of certain labels and annotations gets.
+type PodSignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// hash is what clas.Signature gives of the pod.
+	Hash string `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	// policy is the id of a workload policy.
+	Policy        string `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PodSignature) Reset() {
+	*x = PodSignature{}
+	mi := &file_ringfence_v1_policy_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PodSignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PodSignature) ProtoMessage() {}
+
+func (x *PodSignature) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_policy_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PodSignature.ProtoReflect.Descriptor instead.
+func (*PodSignature) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PodSignature) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *PodSignature) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
 // Namespaces is the whole of the namespaces, in one object.
 type Namespaces struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespaces    []*NamespacePolicy     `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespaces []*NamespacePolicy     `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// start_policy is the mode of pods in namespaces that are not listed.
+	StartPolicy   EnforcementMode `protobuf:"varint,2,opt,name=start_policy,json=startPolicy,proto3,enum=ringfence.v1.EnforcementMode" json:"start_policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Namespaces) Reset() {
 	*x = Namespaces{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[8]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +982,7 @@ func (x *Namespaces) String() string {
 func (*Namespaces) ProtoMessage() {}
 
 func (x *Namespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[8]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +995,7 @@ func (x *Namespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
 func (*Namespaces) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{8}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Namespaces) GetNamespaces() []*NamespacePolicy {
@@ -634,6 +1003,13 @@ func (x *Namespaces) GetNamespaces() []*NamespacePolicy {
 		return x.Namespaces
 	}
 	return nil
+}
+
+func (x *Namespaces) GetStartPolicy() EnforcementMode {
+	if x != nil {
+		return x.StartPolicy
+	}
+	return EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED
 }
 
 // Window is one numbered message with every policy delta since the one before. It is applied whole: sets, then policies;
@@ -659,7 +1035,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[9]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +1047,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[9]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +1060,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{9}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Window) GetNumber() uint64 {
@@ -766,7 +1142,7 @@ type AddressSetDelta struct {
 
 func (x *AddressSetDelta) Reset() {
 	*x = AddressSetDelta{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[10]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +1154,7 @@ func (x *AddressSetDelta) String() string {
 func (*AddressSetDelta) ProtoMessage() {}
 
 func (x *AddressSetDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[10]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +1167,7 @@ func (x *AddressSetDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressSetDelta.ProtoReflect.Descriptor instead.
 func (*AddressSetDelta) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{10}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AddressSetDelta) GetId() string {
@@ -847,7 +1223,7 @@ type PolicyHead struct {
 
 func (x *PolicyHead) Reset() {
 	*x = PolicyHead{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1235,7 @@ func (x *PolicyHead) String() string {
 func (*PolicyHead) ProtoMessage() {}
 
 func (x *PolicyHead) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1248,7 @@ func (x *PolicyHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyHead.ProtoReflect.Descriptor instead.
 func (*PolicyHead) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{11}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PolicyHead) GetWindow() uint64 {
@@ -931,7 +1307,7 @@ type StoredAddressSet struct {
 
 func (x *StoredAddressSet) Reset() {
 	*x = StoredAddressSet{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1319,7 @@ func (x *StoredAddressSet) String() string {
 func (*StoredAddressSet) ProtoMessage() {}
 
 func (x *StoredAddressSet) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1332,7 @@ func (x *StoredAddressSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredAddressSet.ProtoReflect.Descriptor instead.
 func (*StoredAddressSet) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{12}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StoredAddressSet) GetWindow() uint64 {
@@ -991,7 +1367,7 @@ type StoredWorkloadPolicy struct {
 
 func (x *StoredWorkloadPolicy) Reset() {
 	*x = StoredWorkloadPolicy{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1379,7 @@ func (x *StoredWorkloadPolicy) String() string {
 func (*StoredWorkloadPolicy) ProtoMessage() {}
 
 func (x *StoredWorkloadPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1392,7 @@ func (x *StoredWorkloadPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredWorkloadPolicy.ProtoReflect.Descriptor instead.
 func (*StoredWorkloadPolicy) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{13}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StoredWorkloadPolicy) GetWindow() uint64 {
@@ -1044,7 +1420,7 @@ type StoredNamespaces struct {
 
 func (x *StoredNamespaces) Reset() {
 	*x = StoredNamespaces{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1432,7 @@ func (x *StoredNamespaces) String() string {
 func (*StoredNamespaces) ProtoMessage() {}
 
 func (x *StoredNamespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1445,7 @@ func (x *StoredNamespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredNamespaces.ProtoReflect.Descriptor instead.
 func (*StoredNamespaces) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{14}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StoredNamespaces) GetWindow() uint64 {
@@ -1096,14 +1472,17 @@ type SnapshotInfo struct {
 	// sha256 of the chunks' bytes in order.
 	Sha256 []byte `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// format of the chunks; a reader sets an unknown one aside.
-	Format        uint32 `protobuf:"varint,5,opt,name=format,proto3" json:"format,omitempty"`
+	Format uint32 `protobuf:"varint,5,opt,name=format,proto3" json:"format,omitempty"`
+	// digest is that of the policy that the facts give, and engine the version of the engine that computed it.
+	Digest        string `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	Engine        string `protobuf:"bytes,7,opt,name=engine,proto3" json:"engine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotInfo) Reset() {
 	*x = SnapshotInfo{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1494,7 @@ func (x *SnapshotInfo) String() string {
 func (*SnapshotInfo) ProtoMessage() {}
 
 func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1507,7 @@ func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotInfo.ProtoReflect.Descriptor instead.
 func (*SnapshotInfo) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SnapshotInfo) GetVersion() *Version {
@@ -1166,6 +1545,20 @@ func (x *SnapshotInfo) GetFormat() uint32 {
 	return 0
 }
 
+func (x *SnapshotInfo) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *SnapshotInfo) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
+}
+
 // SnapshotChunk is a part of a snapshot: the last fact of each subject.
 type SnapshotChunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1176,7 +1569,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1581,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1594,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{16}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SnapshotChunk) GetEntries() []*SnapshotEntry {
@@ -1226,7 +1619,7 @@ type SnapshotEntry struct {
 
 func (x *SnapshotEntry) Reset() {
 	*x = SnapshotEntry{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1631,7 @@ func (x *SnapshotEntry) String() string {
 func (*SnapshotEntry) ProtoMessage() {}
 
 func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1644,7 @@ func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEntry.ProtoReflect.Descriptor instead.
 func (*SnapshotEntry) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{17}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SnapshotEntry) GetSubject() string {
@@ -1289,20 +1682,29 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\x19ringfence/v1/policy.proto\x12\fringfence.v1\x1a\x16ringfence/v1/pce.proto\"G\n" +
 	"\aVersion\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"x\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\x8e\x01\n" +
 	"\n" +
 	"AddressSet\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\fR\taddresses\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12 \n" +
-	"\vdescription\x18\x04 \x01(\tR\vdescription\"\xf1\x01\n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05fqdns\x18\x05 \x03(\tR\x05fqdns\"\xfd\x04\n" +
 	"\x0eWorkloadPolicy\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x121\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\x04mode\x12\x16\n" +
 	"\x06labels\x18\x03 \x03(\tR\x06labels\x122\n" +
 	"\ainbound\x18\x04 \x03(\v2\x18.ringfence.v1.PolicyRuleR\ainbound\x124\n" +
 	"\boutbound\x18\x05 \x03(\v2\x18.ringfence.v1.PolicyRuleR\boutbound\x12\x1a\n" +
-	"\bwarnings\x18\x06 \x03(\tR\bwarnings\"^\n" +
+	"\bwarnings\x18\x06 \x03(\tR\bwarnings\x12L\n" +
+	"\x15inbound_override_deny\x18\a \x03(\v2\x18.ringfence.v1.PolicyRuleR\x13inboundOverrideDeny\x12N\n" +
+	"\x16outbound_override_deny\x18\b \x03(\v2\x18.ringfence.v1.PolicyRuleR\x14outboundOverrideDeny\x12;\n" +
+	"\finbound_deny\x18\t \x03(\v2\x18.ringfence.v1.PolicyRuleR\vinboundDeny\x12=\n" +
+	"\routbound_deny\x18\n" +
+	" \x03(\v2\x18.ringfence.v1.PolicyRuleR\foutboundDeny\x12\x1a\n" +
+	"\bfeatures\x18\v \x03(\tR\bfeatures\x128\n" +
+	"\bdegraded\x18\f \x01(\x0e2\x1c.ringfence.v1.DegradedPolicyR\bdegraded\x12\x1a\n" +
+	"\bworkload\x18\r \x01(\tR\bworkload\"^\n" +
 	"\n" +
 	"PolicyRule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -1311,7 +1713,7 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\bPeerTerm\x12\x1f\n" +
 	"\vaddress_set\x18\x01 \x01(\tR\n" +
 	"addressSet\x12-\n" +
-	"\x05ports\x18\x02 \x03(\v2\x17.ringfence.v1.PortRangeR\x05ports\"\x84\x02\n" +
+	"\x05ports\x18\x02 \x03(\v2\x17.ringfence.v1.PortRangeR\x05ports\"\xc1\x02\n" +
 	"\bNodePlan\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12/\n" +
 	"\aversion\x18\x02 \x01(\v2\x15.ringfence.v1.VersionR\aversion\x12\x16\n" +
@@ -1319,22 +1721,45 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\x04pods\x18\x04 \x03(\v2\x15.ringfence.v1.PodPlanR\x04pods\x12%\n" +
 	"\x0enode_addresses\x18\x05 \x03(\tR\rnodeAddresses\x12/\n" +
 	"\x13provisioned_version\x18\x06 \x01(\x03R\x12provisionedVersion\x12\x18\n" +
-	"\aremoved\x18\a \x01(\bR\aremoved\"\x83\x01\n" +
+	"\aremoved\x18\a \x01(\bR\aremoved\x12\x1f\n" +
+	"\vnode_policy\x18\b \x01(\tR\n" +
+	"nodePolicy\x12\x1a\n" +
+	"\bfeatures\x18\t \x03(\tR\bfeatures\"\xef\x01\n" +
+	"\rNodePlanDelta\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12%\n" +
+	"\x0enode_addresses\x18\x02 \x03(\tR\rnodeAddresses\x12\x1f\n" +
+	"\vnode_policy\x18\x03 \x01(\tR\n" +
+	"nodePolicy\x12\x1a\n" +
+	"\bfeatures\x18\x04 \x03(\tR\bfeatures\x12)\n" +
+	"\x04pods\x18\x05 \x03(\v2\x15.ringfence.v1.PodPlanR\x04pods\x12!\n" +
+	"\fremoved_pods\x18\x06 \x03(\tR\vremovedPods\x12\x18\n" +
+	"\aremoved\x18\a \x01(\bR\aremoved\"\xb8\x01\n" +
 	"\aPodPlan\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1c\n" +
 	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x16\n" +
-	"\x06policy\x18\x05 \x01(\tR\x06policy\"|\n" +
+	"\x06policy\x18\x05 \x01(\tR\x06policy\x123\n" +
+	"\aexposed\x18\x06 \x03(\v2\x19.ringfence.v1.ExposedPortR\aexposed\"=\n" +
+	"\vExposedPort\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"\xb8\x01\n" +
 	"\x0fNamespacePolicy\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\amanaged\x18\x02 \x01(\bR\amanaged\x121\n" +
-	"\x04mode\x18\x03 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\x04mode\"K\n" +
+	"\x04mode\x18\x03 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\x04mode\x12:\n" +
+	"\n" +
+	"signatures\x18\x04 \x03(\v2\x1a.ringfence.v1.PodSignatureR\n" +
+	"signatures\":\n" +
+	"\fPodSignature\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x16\n" +
+	"\x06policy\x18\x02 \x01(\tR\x06policy\"\x8d\x01\n" +
 	"\n" +
 	"Namespaces\x12=\n" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\v2\x1d.ringfence.v1.NamespacePolicyR\n" +
-	"namespaces\"\xfe\x02\n" +
+	"namespaces\x12@\n" +
+	"\fstart_policy\x18\x02 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\vstartPolicy\"\xfe\x02\n" +
 	"\x06Window\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12/\n" +
 	"\aversion\x18\x02 \x01(\v2\x15.ringfence.v1.VersionR\aversion\x12\x12\n" +
@@ -1372,20 +1797,26 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\x06window\x18\x01 \x01(\x04R\x06window\x128\n" +
 	"\n" +
 	"namespaces\x18\x02 \x01(\v2\x18.ringfence.v1.NamespacesR\n" +
-	"namespaces\"\x9d\x01\n" +
+	"namespaces\"\xcd\x01\n" +
 	"\fSnapshotInfo\x12/\n" +
 	"\aversion\x18\x01 \x01(\v2\x15.ringfence.v1.VersionR\aversion\x12\x16\n" +
 	"\x06chunks\x18\x02 \x01(\rR\x06chunks\x12\x14\n" +
 	"\x05facts\x18\x03 \x01(\x04R\x05facts\x12\x16\n" +
 	"\x06sha256\x18\x04 \x01(\fR\x06sha256\x12\x16\n" +
-	"\x06format\x18\x05 \x01(\rR\x06format\"F\n" +
+	"\x06format\x18\x05 \x01(\rR\x06format\x12\x16\n" +
+	"\x06digest\x18\x06 \x01(\tR\x06digest\x12\x16\n" +
+	"\x06engine\x18\a \x01(\tR\x06engine\"F\n" +
 	"\rSnapshotChunk\x125\n" +
 	"\aentries\x18\x01 \x03(\v2\x1b.ringfence.v1.SnapshotEntryR\aentries\"v\n" +
 	"\rSnapshotEntry\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1b\n" +
 	"\tstored_at\x18\x03 \x01(\x03R\bstoredAt\x12\x12\n" +
-	"\x04fact\x18\x04 \x01(\fR\x04factB?Z=github.com/ringfence/ringfence/proto/ringfence/v1;ringfencev1b\x06proto3"
+	"\x04fact\x18\x04 \x01(\fR\x04fact*g\n" +
+	"\x0eDegradedPolicy\x12\x1f\n" +
+	"\x1bDEGRADED_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14DEGRADED_POLICY_OPEN\x10\x01\x12\x1a\n" +
+	"\x16DEGRADED_POLICY_CLOSED\x10\x02B?Z=github.com/ringfence/ringfence/proto/ringfence/v1;ringfencev1b\x06proto3"
 
 var (
 	file_ringfence_v1_policy_proto_rawDescOnce sync.Once
@@ -1399,55 +1830,69 @@ func file_ringfence_v1_policy_proto_rawDescGZIP() []byte {
 	return file_ringfence_v1_policy_proto_rawDescData
 }
 
-var file_ringfence_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_ringfence_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_ringfence_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_ringfence_v1_policy_proto_goTypes = []any{
-	(*Version)(nil),              // 0: ringfence.v1.Version
-	(*AddressSet)(nil),           // 1: ringfence.v1.AddressSet
-	(*WorkloadPolicy)(nil),       // 2: ringfence.v1.WorkloadPolicy
-	(*PolicyRule)(nil),           // 3: ringfence.v1.PolicyRule
-	(*PeerTerm)(nil),             // 4: ringfence.v1.PeerTerm
-	(*NodePlan)(nil),             // 5: ringfence.v1.NodePlan
-	(*PodPlan)(nil),              // 6: ringfence.v1.PodPlan
-	(*NamespacePolicy)(nil),      // 7: ringfence.v1.NamespacePolicy
-	(*Namespaces)(nil),           // 8: ringfence.v1.Namespaces
-	(*Window)(nil),               // 9: ringfence.v1.Window
-	(*AddressSetDelta)(nil),      // 10: ringfence.v1.AddressSetDelta
-	(*PolicyHead)(nil),           // 11: ringfence.v1.PolicyHead
-	(*StoredAddressSet)(nil),     // 12: ringfence.v1.StoredAddressSet
-	(*StoredWorkloadPolicy)(nil), // 13: ringfence.v1.StoredWorkloadPolicy
-	(*StoredNamespaces)(nil),     // 14: ringfence.v1.StoredNamespaces
-	(*SnapshotInfo)(nil),         // 15: ringfence.v1.SnapshotInfo
-	(*SnapshotChunk)(nil),        // 16: ringfence.v1.SnapshotChunk
-	(*SnapshotEntry)(nil),        // 17: ringfence.v1.SnapshotEntry
-	(EnforcementMode)(0),         // 18: ringfence.v1.EnforcementMode
-	(*PortRange)(nil),            // 19: ringfence.v1.PortRange
+	(DegradedPolicy)(0),          // 0: ringfence.v1.DegradedPolicy
+	(*Version)(nil),              // 1: ringfence.v1.Version
+	(*AddressSet)(nil),           // 2: ringfence.v1.AddressSet
+	(*WorkloadPolicy)(nil),       // 3: ringfence.v1.WorkloadPolicy
+	(*PolicyRule)(nil),           // 4: ringfence.v1.PolicyRule
+	(*PeerTerm)(nil),             // 5: ringfence.v1.PeerTerm
+	(*NodePlan)(nil),             // 6: ringfence.v1.NodePlan
+	(*NodePlanDelta)(nil),        // 7: ringfence.v1.NodePlanDelta
+	(*PodPlan)(nil),              // 8: ringfence.v1.PodPlan
+	(*ExposedPort)(nil),          // 9: ringfence.v1.ExposedPort
+	(*NamespacePolicy)(nil),      // 10: ringfence.v1.NamespacePolicy
+	(*PodSignature)(nil),         // 11: ringfence.v1.PodSignature
+	(*Namespaces)(nil),           // 12: ringfence.v1.Namespaces
+	(*Window)(nil),               // 13: ringfence.v1.Window
+	(*AddressSetDelta)(nil),      // 14: ringfence.v1.AddressSetDelta
+	(*PolicyHead)(nil),           // 15: ringfence.v1.PolicyHead
+	(*StoredAddressSet)(nil),     // 16: ringfence.v1.StoredAddressSet
+	(*StoredWorkloadPolicy)(nil), // 17: ringfence.v1.StoredWorkloadPolicy
+	(*StoredNamespaces)(nil),     // 18: ringfence.v1.StoredNamespaces
+	(*SnapshotInfo)(nil),         // 19: ringfence.v1.SnapshotInfo
+	(*SnapshotChunk)(nil),        // 20: ringfence.v1.SnapshotChunk
+	(*SnapshotEntry)(nil),        // 21: ringfence.v1.SnapshotEntry
+	(EnforcementMode)(0),         // 22: ringfence.v1.EnforcementMode
+	(*PortRange)(nil),            // 23: ringfence.v1.PortRange
 }
 var file_ringfence_v1_policy_proto_depIdxs = []int32{
-	18, // 0: ringfence.v1.WorkloadPolicy.mode:type_name -> ringfence.v1.EnforcementMode
-	3,  // 1: ringfence.v1.WorkloadPolicy.inbound:type_name -> ringfence.v1.PolicyRule
-	3,  // 2: ringfence.v1.WorkloadPolicy.outbound:type_name -> ringfence.v1.PolicyRule
-	4,  // 3: ringfence.v1.PolicyRule.terms:type_name -> ringfence.v1.PeerTerm
-	19, // 4: ringfence.v1.PeerTerm.ports:type_name -> ringfence.v1.PortRange
-	0,  // 5: ringfence.v1.NodePlan.version:type_name -> ringfence.v1.Version
-	6,  // 6: ringfence.v1.NodePlan.pods:type_name -> ringfence.v1.PodPlan
-	18, // 7: ringfence.v1.NamespacePolicy.mode:type_name -> ringfence.v1.EnforcementMode
-	7,  // 8: ringfence.v1.Namespaces.namespaces:type_name -> ringfence.v1.NamespacePolicy
-	0,  // 9: ringfence.v1.Window.version:type_name -> ringfence.v1.Version
-	10, // 10: ringfence.v1.Window.sets:type_name -> ringfence.v1.AddressSetDelta
-	2,  // 11: ringfence.v1.Window.policies:type_name -> ringfence.v1.WorkloadPolicy
-	8,  // 12: ringfence.v1.Window.namespaces:type_name -> ringfence.v1.Namespaces
-	1,  // 13: ringfence.v1.AddressSetDelta.replace:type_name -> ringfence.v1.AddressSet
-	0,  // 14: ringfence.v1.PolicyHead.version:type_name -> ringfence.v1.Version
-	1,  // 15: ringfence.v1.StoredAddressSet.set:type_name -> ringfence.v1.AddressSet
-	2,  // 16: ringfence.v1.StoredWorkloadPolicy.policy:type_name -> ringfence.v1.WorkloadPolicy
-	8,  // 17: ringfence.v1.StoredNamespaces.namespaces:type_name -> ringfence.v1.Namespaces
-	0,  // 18: ringfence.v1.SnapshotInfo.version:type_name -> ringfence.v1.Version
-	17, // 19: ringfence.v1.SnapshotChunk.entries:type_name -> ringfence.v1.SnapshotEntry
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	22, // 0: ringfence.v1.WorkloadPolicy.mode:type_name -> ringfence.v1.EnforcementMode
+	4,  // 1: ringfence.v1.WorkloadPolicy.inbound:type_name -> ringfence.v1.PolicyRule
+	4,  // 2: ringfence.v1.WorkloadPolicy.outbound:type_name -> ringfence.v1.PolicyRule
+	4,  // 3: ringfence.v1.WorkloadPolicy.inbound_override_deny:type_name -> ringfence.v1.PolicyRule
+	4,  // 4: ringfence.v1.WorkloadPolicy.outbound_override_deny:type_name -> ringfence.v1.PolicyRule
+	4,  // 5: ringfence.v1.WorkloadPolicy.inbound_deny:type_name -> ringfence.v1.PolicyRule
+	4,  // 6: ringfence.v1.WorkloadPolicy.outbound_deny:type_name -> ringfence.v1.PolicyRule
+	0,  // 7: ringfence.v1.WorkloadPolicy.degraded:type_name -> ringfence.v1.DegradedPolicy
+	5,  // 8: ringfence.v1.PolicyRule.terms:type_name -> ringfence.v1.PeerTerm
+	23, // 9: ringfence.v1.PeerTerm.ports:type_name -> ringfence.v1.PortRange
+	1,  // 10: ringfence.v1.NodePlan.version:type_name -> ringfence.v1.Version
+	8,  // 11: ringfence.v1.NodePlan.pods:type_name -> ringfence.v1.PodPlan
+	8,  // 12: ringfence.v1.NodePlanDelta.pods:type_name -> ringfence.v1.PodPlan
+	9,  // 13: ringfence.v1.PodPlan.exposed:type_name -> ringfence.v1.ExposedPort
+	22, // 14: ringfence.v1.NamespacePolicy.mode:type_name -> ringfence.v1.EnforcementMode
+	11, // 15: ringfence.v1.NamespacePolicy.signatures:type_name -> ringfence.v1.PodSignature
+	10, // 16: ringfence.v1.Namespaces.namespaces:type_name -> ringfence.v1.NamespacePolicy
+	22, // 17: ringfence.v1.Namespaces.start_policy:type_name -> ringfence.v1.EnforcementMode
+	1,  // 18: ringfence.v1.Window.version:type_name -> ringfence.v1.Version
+	14, // 19: ringfence.v1.Window.sets:type_name -> ringfence.v1.AddressSetDelta
+	3,  // 20: ringfence.v1.Window.policies:type_name -> ringfence.v1.WorkloadPolicy
+	12, // 21: ringfence.v1.Window.namespaces:type_name -> ringfence.v1.Namespaces
+	2,  // 22: ringfence.v1.AddressSetDelta.replace:type_name -> ringfence.v1.AddressSet
+	1,  // 23: ringfence.v1.PolicyHead.version:type_name -> ringfence.v1.Version
+	2,  // 24: ringfence.v1.StoredAddressSet.set:type_name -> ringfence.v1.AddressSet
+	3,  // 25: ringfence.v1.StoredWorkloadPolicy.policy:type_name -> ringfence.v1.WorkloadPolicy
+	12, // 26: ringfence.v1.StoredNamespaces.namespaces:type_name -> ringfence.v1.Namespaces
+	1,  // 27: ringfence.v1.SnapshotInfo.version:type_name -> ringfence.v1.Version
+	21, // 28: ringfence.v1.SnapshotChunk.entries:type_name -> ringfence.v1.SnapshotEntry
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_policy_proto_init() }
@@ -1461,13 +1906,14 @@ func file_ringfence_v1_policy_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_policy_proto_rawDesc), len(file_ringfence_v1_policy_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   18,
+			NumEnums:      1,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_ringfence_v1_policy_proto_goTypes,
 		DependencyIndexes: file_ringfence_v1_policy_proto_depIdxs,
+		EnumInfos:         file_ringfence_v1_policy_proto_enumTypes,
 		MessageInfos:      file_ringfence_v1_policy_proto_msgTypes,
 	}.Build()
 	File_ringfence_v1_policy_proto = out.File
