@@ -20,7 +20,7 @@ type entry struct {
 	fact    *pb.Fact
 }
 
-// Subjects and facts of the test's little world. hrefs are short: label "l:web" has the href /orgs/1/labels/web.
+// Subjects and facts of the test's little world. hrefs are short: label "web" has the href /orgs/1/labels/web.
 
 func k8s(kind, namespace, name string) string {
 	if namespace == "" {
@@ -36,8 +36,20 @@ func listHref(name string) string   { return "/orgs/1/sec_policy/active/ip_lists
 func svcHref(name string) string    { return "/orgs/1/sec_policy/active/services/" + name }
 func setHref(name string) string    { return "/orgs/1/sec_policy/active/rule_sets/" + name }
 func ruleHref(set, n string) string { return setHref(set) + "/sec_rules/" + n }
+func denyHref(set, n string) string { return setHref(set) + "/deny_rules/" + n }
 func profHref(name string) string {
 	return "/orgs/1/container_clusters/c/container_workload_profiles/" + name
+}
+func groupHref(name string) string { return "/orgs/1/sec_policy/active/label_groups/" + name }
+func boundaryHref(name string) string {
+	return "/orgs/1/sec_policy/active/enforcement_boundaries/" + name
+}
+func virtualHref(name string) string { return "/orgs/1/sec_policy/active/virtual_services/" + name }
+func machineHref(name string) string { return "/orgs/1/workloads/" + name }
+func ackHref(name string) string     { return "/orgs/1/kubernetes_workloads/" + name }
+func pairingHref(name string) string { return "/orgs/1/pairing_profiles/" + name }
+func dimensionHref(name string) string {
+	return "/orgs/1/label_dimensions/" + name
 }
 
 func labelFact(name, key, value string) entry {
@@ -72,6 +84,59 @@ func namespaceFact(name string) entry {
 	return entry{k8s("namespace", "", name), &pb.Fact{Body: &pb.Fact_Namespace{Namespace: &pb.Namespace{Name: name}}}}
 }
 
+func dimensionFact(name, key string) entry {
+	return entry{"facts.pce.label_dimension." + token(name), &pb.Fact{Body: &pb.Fact_LabelDimension{
+		LabelDimension: &pb.LabelDimension{Href: dimensionHref(name), Key: key}}}}
+}
+
+// machineFact is about a workload of the console itself: a host or a virtual machine.
+func machineFact(name string, w *pb.PceWorkload) entry {
+	w = proto.CloneOf(w)
+	w.Href = machineHref(name)
+	return entry{"facts.pce.workload." + token(name), &pb.Fact{Body: &pb.Fact_PceWorkload{PceWorkload: w}}}
+}
+
+func pairingFact(name string, p *pb.PairingProfile) entry {
+	p = proto.CloneOf(p)
+	p.Href = pairingHref(name)
+	return entry{"facts.pce.pairing_profile." + token(name), &pb.Fact{Body: &pb.Fact_PairingProfile{PairingProfile: p}}}
+}
+
+// ackFact says that the console knows a Kubernetes workload as the id.
+func ackFact(id, namespace, kind, name string) entry {
+	return entry{"facts.pce.kubernetes_workload." + token(id), &pb.Fact{Body: &pb.Fact_AcknowledgedWorkload{
+		AcknowledgedWorkload: &pb.AcknowledgedWorkload{Href: ackHref(id), Namespace: namespace, Kind: kind, Name: name}}}}
+}
+
+func sliceFact(s *pb.EndpointSlice) entry {
+	return entry{k8s("endpointslice", s.GetNamespace(), s.GetName()), &pb.Fact{Body: &pb.Fact_EndpointSlice{EndpointSlice: s}}}
+}
+
+// labelMapFact is about the LabelMap that counts, the one called default.
+func labelMapFact(m *pb.LabelMap) entry {
+	m = proto.CloneOf(m)
+	m.Name = "default"
+	return entry{k8s("labelmap", "", "default"), &pb.Fact{Body: &pb.Fact_LabelMap{LabelMap: m}}}
+}
+
+// mapping maps one key; values are written from=to.
+func mapping(from, to string, allowCreate bool, values ...string) *pb.LabelMapping {
+	m := &pb.LabelMapping{FromKey: from, ToKey: to, AllowCreate: allowCreate}
+	for _, v := range values {
+		was, is, _ := strings.Cut(v, "=")
+		m.ValuesMap = append(m.ValuesMap, &pb.LabelValueMapping{From: was, To: is})
+	}
+	return m
+}
+
+func settingsFact(s *pb.Settings) entry {
+	return entry{"facts.ctl.settings", &pb.Fact{Body: &pb.Fact_Settings{Settings: s}}}
+}
+
+func linkFact(up bool) entry {
+	return entry{"facts.ctl.link", &pb.Fact{Body: &pb.Fact_PceLink{PceLink: &pb.PceLink{Up: up}}}}
+}
+
 func gone(e entry, uid string) entry {
 	return entry{e.subject, &pb.Fact{Body: &pb.Fact_Gone{Gone: &pb.Gone{Uid: uid}}}}
 }
@@ -90,12 +155,39 @@ func pceService(name string, ports ...*pb.PortRange) *pb.PceObject {
 	return &pb.PceObject{Object: &pb.PceObject_Service{Service: &pb.PceService{Href: svcHref(name), Name: name, Ports: ports}}}
 }
 
+// labelGroup gives a group of labels; members are labels, or sub-groups as "group:x".
+func labelGroup(name, key string, members ...string) *pb.PceObject {
+	g := &pb.LabelGroup{Href: groupHref(name), Name: name, Key: key}
+	for _, m := range members {
+		if sub, isGroup := strings.CutPrefix(m, "group:"); isGroup {
+			g.SubGroups = append(g.SubGroups, groupHref(sub))
+		} else {
+			g.Labels = append(g.Labels, labelHref(m))
+		}
+	}
+	return &pb.PceObject{Object: &pb.PceObject_LabelGroup{LabelGroup: g}}
+}
+
+func boundary(b *pb.EnforcementBoundary) *pb.PceObject {
+	return &pb.PceObject{Object: &pb.PceObject_EnforcementBoundary{EnforcementBoundary: b}}
+}
+
+func virtualService(v *pb.VirtualService) *pb.PceObject {
+	return &pb.PceObject{Object: &pb.PceObject_VirtualService{VirtualService: v}}
+}
+
 func objectHref(o *pb.PceObject) string {
 	switch x := o.GetObject().(type) {
 	case *pb.PceObject_RuleSet:
 		return x.RuleSet.GetHref()
 	case *pb.PceObject_IpList:
 		return x.IpList.GetHref()
+	case *pb.PceObject_LabelGroup:
+		return x.LabelGroup.GetHref()
+	case *pb.PceObject_EnforcementBoundary:
+		return x.EnforcementBoundary.GetHref()
+	case *pb.PceObject_VirtualService:
+		return x.VirtualService.GetHref()
 	default:
 		return o.GetService().GetHref()
 	}
@@ -134,29 +226,61 @@ func provisioned(version int64, chunks int, objects ...*pb.PceObject) []entry {
 
 func scope(labels ...string) *pb.Scope { return &pb.Scope{Entries: actors(labels...)} }
 
-// actors reads names: "ams", "list:x" for an IP list, "!x" for what is not supported, else a label.
+// actors reads names: "ams", "!words" for what is not supported, else what actorOf reads.
 func actors(names ...string) []*pb.Actor {
 	var out []*pb.Actor
 	for _, name := range names {
-		list, isList := strings.CutPrefix(name, "list:")
 		words, unsupported := strings.CutPrefix(name, "!")
 		switch {
 		case name == "ams":
 			out = append(out, &pb.Actor{Actor: &pb.Actor_AllWorkloads{AllWorkloads: true}})
-		case isList:
-			out = append(out, &pb.Actor{Actor: &pb.Actor_IpList{IpList: listHref(list)}})
 		case unsupported:
 			out = append(out, &pb.Actor{Actor: &pb.Actor_Unsupported{Unsupported: words}})
 		default:
-			out = append(out, &pb.Actor{Actor: &pb.Actor_Label{Label: labelHref(name)}})
+			out = append(out, actorOf(name))
 		}
 	}
 	return out
 }
 
+// actorOf reads a name: "list:x" is an IP list, "group:x" a label group, "vm:x" a workload of the console, "kw:x" an
+// acknowledged workload, "vs:x" a virtual service, "-x" all labels but label x, "-group:x" all but those of group x, and
+// anything else a label.
+func actorOf(name string) *pb.Actor {
+	kind, rest, prefixed := strings.Cut(name, ":")
+	excluded, isExcluded := strings.CutPrefix(name, "-")
+	switch {
+	case prefixed && kind == "list":
+		return &pb.Actor{Actor: &pb.Actor_IpList{IpList: listHref(rest)}}
+	case prefixed && kind == "group":
+		return &pb.Actor{Actor: &pb.Actor_LabelGroup{LabelGroup: groupHref(rest)}}
+	case prefixed && kind == "-group":
+		return &pb.Actor{Actor: &pb.Actor_ExcludedLabelGroup{ExcludedLabelGroup: groupHref(rest)}}
+	case prefixed && kind == "vm":
+		return &pb.Actor{Actor: &pb.Actor_Workload{Workload: machineHref(rest)}}
+	case prefixed && kind == "kw":
+		return &pb.Actor{Actor: &pb.Actor_Workload{Workload: ackHref(rest)}}
+	case prefixed && kind == "vs":
+		return &pb.Actor{Actor: &pb.Actor_VirtualService{VirtualService: virtualHref(rest)}}
+	case isExcluded:
+		return &pb.Actor{Actor: &pb.Actor_ExcludedLabel{ExcludedLabel: labelHref(excluded)}}
+	}
+	return &pb.Actor{Actor: &pb.Actor_Label{Label: labelHref(name)}}
+}
+
 func tcp(port uint32) *pb.PortRange { return &pb.PortRange{Protocol: 6, Port: port} }
 func tcpRange(from, to uint32) *pb.PortRange {
 	return &pb.PortRange{Protocol: 6, Port: from, ToPort: to}
+}
+func udp(port uint32) *pb.PortRange { return &pb.PortRange{Protocol: 17, Port: port} }
+
+// icmp is a type of ICMP, of all codes or of those given.
+func icmp(kind uint32, code ...uint32) *pb.PortRange {
+	p := &pb.PortRange{Protocol: 1, IcmpType: new(kind)}
+	for _, c := range code {
+		p.IcmpCode = new(c)
+	}
+	return p
 }
 func allPorts() *pb.PortRange            { return &pb.PortRange{Protocol: -1} }
 func span(from, to string) *pb.IpRange   { return &pb.IpRange{FromIp: from, ToIp: to} }
