@@ -2,36 +2,46 @@ package clas_test
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // generator writes the log of a small random cluster with a busy console. Names, addresses and labels come from small
-// pools, so that facts meet: addresses are reused, labels go while rules name them, versions arrive in pieces.
+// pools, so that facts meet: addresses are reused, labels go while rules name them, versions arrive in pieces. What is about the
+// cluster is in generator_cluster_test.go, the console's objects in generator_console_test.go, and what must be refused in
+// generator_malformed_test.go.
 type generator struct {
 	*rand.Rand
-	labels []string // as key/value
-	draft  map[string]*pb.PceObject
+	draft map[string]*pb.PceObject
 	// versions are those provisioned so far, to be restored; backlog is what was held back.
 	versions [][]entry
 	version  int64
 	backlog  []entry
 	written  []entry
+	living   map[string]entry // the last fact of what may be there, by subject
 }
 
 var (
-	worldLabels = []string{"role/web", "role/api", "role/db", "app/shop", "app/pay", "env/prod", "env/dev", "zone/eu"}
+	worldLabels = []string{"role/web", "role/api", "role/db", "app/shop", "app/pay", "env/prod", "env/dev", "zone/eu", "tier/gold"}
+	worldKeys   = []string{"role", "app", "env", "zone", "tier"}
 	worldSpaces = []string{"a", "b", "c"}
-	worldV4     = addressPool("10.0.0.%d", 10)
-	worldV6     = addressPool("fd00::%d", 5)
-	worldVIPs   = append(addressPool("10.96.0.%d", 4), "fd96::1", "10.0.0.1")
-	worldOther  = []string{"192.0.2.7", "10.0.0.200", "2001:db8::9"}
-	worldPorts  = []uint32{80, 81, 443, 8080, 9000}
+	worldNodes  = []string{"n1", "n2", "n3"}
+	// Other owners' addresses are in most pools, so that claims meet.
+	worldV4       = addressPool("10.0.0.%d", 10)
+	worldV6       = addressPool("fd00::%d", 4)
+	worldVIPs     = append(addressPool("10.96.0.%d", 4), "fd96::1", "10.0.0.1")
+	worldOutside  = []string{"203.0.113.1", "203.0.113.2", "10.96.0.1"}
+	worldNodeIPs  = []string{"192.168.0.1", "192.168.0.2", "192.168.0.3", "fd01::1", "10.0.0.2"}
+	worldMachines = []string{"172.16.0.1", "172.16.0.2", "fd02::1", "10.0.0.3", "192.168.0.1"}
+	worldVirtual  = []string{"198.51.100.1", "198.51.100.2", "10.0.0.4"}
+	worldOther    = []string{"192.0.2.7", "10.0.0.200", "2001:db8::9"}
+	worldNames    = []string{"db.example.com", "API.Example.com.", "a.b.example.com", "example.com", "files.test"}
+	worldPorts    = []uint32{80, 81, 443, 8080, 9000}
+	worldNodePort = []uint32{30080, 30081}
 )
 
 func addressPool(format string, n int) []string {
@@ -42,8 +52,24 @@ func addressPool(format string, n int) []string {
 	return out
 }
 
-func newGenerator(seed, run uint64) *generator {
-	return &generator{Rand: rand.New(rand.NewPCG(seed, run)), labels: worldLabels, draft: map[string]*pb.PceObject{}}
+// worldPeers are the addresses, and then the DNS names, that somebody may talk to.
+func worldPeers() (peers []string, addresses int) {
+	for _, pool := range [][]string{worldV4, worldV6, worldVIPs, worldOutside, worldNodeIPs, worldMachines, worldVirtual, worldOther} {
+		for _, a := range pool {
+			if !slices.Contains(peers, a) {
+				peers = append(peers, a)
+			}
+		}
+	}
+	return append(peers, worldNames...), len(peers)
+}
+
+// worldProbes are the ports on which they may.
+var worldProbes = []probe{{6, 80, 0}, {6, 81, 0}, {6, 443, 0}, {6, 8080, 0}, {6, 9000, 0}, {6, 22, 0}, {6, 53, 0}, {17, 53, 0}, {17, 9000, 0},
+	{17, 80, 0}, {6, 30080, 0}, {6, 30081, 0}, {17, 30080, 0}, {1, 8, 0}, {1, 8, 1}, {1, 3, 1}, {58, 128, 0}, {47, 0, 0}, {132, 80, 0}, {6, 65535, 0}}
+
+func newGenerator(source rand.Source) *generator {
+	return &generator{Rand: rand.New(source), draft: map[string]*pb.PceObject{}, living: map[string]entry{}}
 }
 
 func pick[T any](g *generator, from []T) T { return from[g.IntN(len(from))] }
@@ -62,189 +88,82 @@ func (g *generator) chance(percent int) bool { return g.IntN(100) < percent }
 // start gives a world in which most things exist.
 func (g *generator) start() []entry {
 	var out []entry
-	for _, l := range g.labels {
-		if g.chance(90) {
+	for _, l := range worldLabels {
+		if g.chance(85) {
 			out = append(out, g.label(l))
 		}
 	}
 	for _, n := range worldSpaces {
 		out = append(out, g.profile(n))
 	}
-	for range 10 {
+	if g.chance(50) {
+		out = append(out, g.labelMap())
+	}
+	if g.chance(60) {
+		out = append(out, g.pairing())
+	}
+	for range 12 {
 		out = append(out, g.pod())
 	}
-	for range 3 {
-		out = append(out, g.service(), g.node())
+	for range 4 {
+		out = append(out, g.service(), g.node(), g.machine(), g.acknowledgement())
 	}
-	for range 6 {
-		g.edit()
+	out = append(out, g.slice(), g.slice(), g.slice())
+	for kind := range consoleKinds {
+		for name := range 3 {
+			g.redraft(kind, fmt.Sprint(name))
+		}
 	}
-	return append(out, g.provision(false)...)
+	return g.note(append(out, g.provision(false)...))
+}
+
+// note remembers what was written.
+func (g *generator) note(entries []entry) []entry {
+	for _, e := range entries {
+		g.written = append(g.written, e)
+		if g.living[e.subject] = e; e.fact.GetGone() != nil {
+			delete(g.living, e.subject)
+		}
+	}
+	return entries
 }
 
 // step gives the next facts; most steps give one.
 func (g *generator) step() []entry {
-	var out []entry
-	switch n := g.IntN(100); {
-	case n < 30:
-		out = []entry{g.pod()}
-	case n < 40:
-		out = []entry{g.removal()}
-	case n < 48:
-		out = []entry{g.service()}
-	case n < 58:
-		out = []entry{g.workload()}
-	case n < 64:
-		out = []entry{g.profile(pick(g, append(worldSpaces, "")))}
-	case n < 70:
-		l := g.label(pick(g, g.labels))
-		if g.chance(40) {
-			l = gone(l, "")
-		}
-		out = []entry{l}
-	case n < 74:
-		out = []entry{g.node()}
-	case n < 77:
-		out = []entry{namespaceFact(pick(g, append(worldSpaces, "d")))}
-	case n < 92:
-		for range 1 + g.IntN(3) {
-			g.edit()
-		}
-		out = g.provision(true)
-	case n < 96 && len(g.backlog) > 0:
-		out, g.backlog = g.backlog, nil
-	case n < 98 && len(g.versions) > 0:
-		out = pick(g, g.versions)
-	case len(g.written) > 0:
-		out = []entry{pick(g, g.written)} // the object goes back to an earlier state
+	one := func(make func() entry) func() []entry { return func() []entry { return []entry{make()} } }
+	steps := []struct {
+		weight int
+		make   func() []entry
+	}{
+		{20, one(g.pod)}, {6, g.swap}, {10, one(g.removal)}, {9, one(g.service)}, {4, one(g.slice)}, {7, one(g.workload)},
+		{6, func() []entry { return []entry{g.profile(pick(g, append(worldSpaces, "")))} }},
+		{6, func() []entry { return []entry{g.orGone(g.label(pick(g, worldLabels)), 40)} }},
+		{3, func() []entry { return []entry{g.orGone(g.labelMap(), 25)} }},
+		{1, func() []entry { return []entry{g.orGone(dimensionFact("d0", pick(g, []string{"zone", "tier"})), 40)} }},
+		{4, one(g.node)}, {4, one(g.machine)}, {2, one(g.pairing)}, {5, one(g.acknowledgement)}, {3, one(g.settings)},
+		{3, func() []entry { return []entry{g.orGone(linkFact(g.chance(45)), 10)} }},
+		{2, func() []entry { return []entry{namespaceFact(pick(g, append(worldSpaces, "d")))} }},
+		{14, g.revise}, {3, g.late}, {2, g.reinstate}, {3, g.again},
 	}
-	g.written = append(g.written, out...)
-	return out
-}
-
-func (g *generator) label(name string) entry {
-	key, value := name[:4], name[5:]
-	if name[3] == '/' {
-		key, value = name[:3], name[4:]
+	total := 0
+	for _, s := range steps {
+		total += s.weight
 	}
-	if g.chance(5) {
-		value = "other"
-	}
-	return labelFact(key+"-"+name[len(key)+1:], key, value)
-}
-
-func (g *generator) labelName() string {
-	name := pick(g, g.labels)
-	if name[3] == '/' {
-		return name[:3] + "-" + name[4:]
-	}
-	return name[:4] + "-" + name[5:]
-}
-
-func (g *generator) annotations() map[string]string {
-	out := map[string]string{"meta.illumio.other": "x"}
-	for _, name := range some(g, g.labels, 3) {
-		key, value := name[:4], name[5:]
-		if name[3] == '/' {
-			key, value = name[:3], name[4:]
-		}
-		if g.chance(5) {
-			value = "unheard-of"
-		}
-		out["com.illumio."+key] = value
-	}
-	return out
-}
-
-func (g *generator) profile(namespace string) entry {
-	p := &pb.ContainerWorkloadProfile{Namespace: namespace, Managed: g.chance(85),
-		EnforcementMode: pb.EnforcementMode(1 + g.IntN(4))}
-	for _, key := range []string{"role", "app", "env", "zone"} {
-		switch n := g.IntN(10); {
-		case n < 3:
-			p.Labels = append(p.Labels, &pb.ProfileLabel{Key: key, Assignment: labelHref(g.assignable(key))})
-		case n < 4:
-			p.Labels = append(p.Labels, &pb.ProfileLabel{Key: key, Restricted: true,
-				Restriction: []string{labelHref(g.labelName()), labelHref(g.assignable(key))}})
+	n := g.IntN(total)
+	for _, s := range steps {
+		if n -= s.weight; n < 0 {
+			return g.note(s.make())
 		}
 	}
-	name := "p-" + namespace
-	if g.chance(10) {
-		name += "-second"
-	}
-	return profileFact(name, p)
+	return nil
 }
 
-// assignable is mostly a label of the key.
-func (g *generator) assignable(key string) string {
-	var fits []string
-	for _, l := range g.labels {
-		if l[:len(key)] == key && l[len(key)] == '/' {
-			fits = append(fits, key+"-"+l[len(key)+1:])
-		}
+// orGone gives a fact, or at a chance its tombstone.
+func (g *generator) orGone(e entry, percent int) entry {
+	if g.chance(percent) {
+		return gone(e, "")
 	}
-	if g.chance(5) {
-		return g.labelName()
-	}
-	return pick(g, fits)
-}
-
-func (g *generator) pod() entry {
-	p := &pb.Pod{Namespace: pick(g, worldSpaces), Name: fmt.Sprintf("p%d", g.IntN(6)), Uid: fmt.Sprintf("uid%d", g.IntN(3)),
-		Phase: pb.PodPhase_POD_PHASE_RUNNING, Labels: map[string]string{"app": pick(g, []string{"x", "y"})},
-		Annotations: g.annotations(), HostNetwork: g.chance(5)}
-	p.Uid = p.Namespace + p.Name + p.Uid
-	if g.chance(95) {
-		p.Node = pick(g, []string{"n1", "n2", "n3"})
-	}
-	if g.chance(90) {
-		p.Addresses = []string{pick(g, worldV4)}
-	}
-	if g.chance(50) {
-		p.Addresses = append(p.Addresses, pick(g, worldV6))
-	}
-	if g.chance(15) {
-		p.Phase = pb.PodPhase(g.IntN(5))
-	}
-	if g.chance(60) {
-		p.Controller = &pb.ObjectRef{Kind: "Deployment", Name: pick(g, []string{"d0", "d1"})}
-	}
-	if g.chance(60) {
-		p.Ports = []*pb.ContainerPort{{Name: "http", Port: pick(g, worldPorts), Protocol: 6}}
-	}
-	return podFact(p)
-}
-
-func (g *generator) workload() entry {
-	return workloadFact(&pb.KubernetesWorkload{Namespace: pick(g, worldSpaces), Kind: "Deployment",
-		Name: pick(g, []string{"d0", "d1"}), Annotations: g.annotations()})
-}
-
-func (g *generator) service() entry {
-	s := &pb.Service{Namespace: pick(g, worldSpaces), Name: pick(g, []string{"s0", "s1"}), Uid: "u", Type: "ClusterIP",
-		ClusterIps: some(g, worldVIPs, 2)}
-	if g.chance(80) {
-		s.Selector = map[string]string{"app": pick(g, []string{"x", "y"})}
-	}
-	if g.chance(40) {
-		s.Annotations = g.annotations()
-	}
-	for range 1 + g.IntN(2) {
-		port := &pb.ServicePort{Protocol: pick(g, []uint32{6, 6, 6, 17}), Port: pick(g, worldPorts)}
-		switch g.IntN(3) {
-		case 0:
-			port.TargetPort = pick(g, worldPorts)
-		case 1:
-			port.TargetPortName = "http"
-		}
-		s.Ports = append(s.Ports, port)
-	}
-	return serviceFact(s)
-}
-
-func (g *generator) node() entry {
-	return nodeFact(&pb.Node{Name: pick(g, []string{"n1", "n2", "n3"}), Uid: pick(g, []string{"", "u1", "u2"}),
-		Addresses: []string{pick(g, []string{"192.168.0.1", "192.168.0.2"})}})
+	return e
 }
 
 // removal is a tombstone for something: of no, the right or a wrong uid.
@@ -262,145 +181,85 @@ func (g *generator) removal() entry {
 	return gone(e, "")
 }
 
-// edit changes an object of the console's draft.
-func (g *generator) edit() {
-	var o *pb.PceObject
-	switch name := fmt.Sprint(g.IntN(3)); g.IntN(5) {
-	case 0:
-		o = ipList(name, g.ranges()...)
-	case 1:
-		o = pceService(name, g.ports()...)
-	default:
-		o = ruleSet(g.ruleSet(name))
-	}
-	if g.chance(10) {
-		delete(g.draft, objectHref(o))
-		return
-	}
-	g.draft[objectHref(o)] = o
+// late gives what was held back of an earlier version.
+func (g *generator) late() []entry {
+	out := g.backlog
+	g.backlog = nil
+	return out
 }
 
-func (g *generator) ranges() []*pb.IpRange {
-	var out []*pb.IpRange
-	for range 1 + g.IntN(3) {
-		r := pick(g, []*pb.IpRange{span("0.0.0.0/0", ""), span("::/0", ""), span("10.0.0.2", "10.0.0.6"), span("10.96.0.0/16", ""),
-			span("fd00::1", ""), span("fd00::2", "fd00::4"), span("192.0.2.7", ""), span("10.0.0.4/30", "")})
-		r = proto.CloneOf(r)
-		r.Exclusion = g.chance(30)
-		out = append(out, r)
+// reinstate provisions an earlier version once more.
+func (g *generator) reinstate() []entry {
+	if len(g.versions) == 0 {
+		return nil
+	}
+	return pick(g, g.versions)
+}
+
+// again brings an object back to an earlier state, or repeats its last one.
+func (g *generator) again() []entry {
+	if len(g.written) == 0 {
+		return nil
+	}
+	return []entry{pick(g, g.written)}
+}
+
+// swap lets two pods have each other's addresses within one batch; half of the time under new names.
+func (g *generator) swap() []entry {
+	var pods []entry
+	for _, e := range g.written {
+		if last := g.living[e.subject]; last.fact.GetPod() != nil && !slices.ContainsFunc(pods, func(p entry) bool { return p.subject == e.subject }) {
+			pods = append(pods, last)
+		}
+	}
+	if len(pods) < 2 {
+		return []entry{g.pod()}
+	}
+	a, b := pick(g, pods), pick(g, pods)
+	x, y := proto.CloneOf(a.fact.GetPod()), proto.CloneOf(b.fact.GetPod())
+	x.Addresses, y.Addresses = y.Addresses, x.Addresses
+	if g.chance(50) {
+		x.Name = fmt.Sprintf("p%d", g.IntN(6))
+		x.Uid = x.Namespace + x.Name + "uid9"
+		return []entry{gone(a, ""), podFact(x), podFact(y)}
+	}
+	return []entry{podFact(x), podFact(y)}
+}
+
+// labelName gives the name of a label of the pool.
+func labelName(label string) string { return strings.Replace(label, "/", "-", 1) }
+
+func (g *generator) labelName() string { return labelName(pick(g, worldLabels)) }
+
+func (g *generator) label(label string) entry {
+	key, value, _ := strings.Cut(label, "/")
+	if g.chance(5) {
+		value = "other"
+	}
+	return labelFact(labelName(label), key, value)
+}
+
+// labelHrefs gives labels for something that lists them, mostly one of a key.
+func (g *generator) labelHrefs(n int) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, label := range some(g, worldLabels, n) {
+		if key, _, _ := strings.Cut(label, "/"); !seen[key] || g.chance(10) {
+			seen[key] = true
+			out = append(out, labelHref(labelName(label)))
+		}
 	}
 	return out
 }
 
-func (g *generator) ports() []*pb.PortRange {
-	var out []*pb.PortRange
-	for range 1 + g.IntN(2) {
-		switch n := g.IntN(10); {
-		case n < 5:
-			out = append(out, tcp(pick(g, worldPorts)))
-		case n < 6:
-			out = append(out, tcpRange(80, 500))
-		case n < 7:
-			out = append(out, &pb.PortRange{Protocol: pick(g, []int32{6, 17})})
-		case n < 8:
-			out = append(out, allPorts())
-		case n < 9:
-			out = append(out, &pb.PortRange{Protocol: 1, IcmpType: new(uint32(8))})
-		default:
-			out = append(out, &pb.PortRange{Protocol: pick(g, []int32{17, 47}), Port: pick(g, worldPorts)})
-		}
+func (g *generator) mode() pb.EnforcementMode {
+	switch n := g.IntN(20); {
+	case n < 2:
+		return pb.EnforcementMode_ENFORCEMENT_MODE_IDLE
+	case n < 6:
+		return pb.EnforcementMode_ENFORCEMENT_MODE_VISIBILITY_ONLY
+	case n < 11:
+		return pb.EnforcementMode_ENFORCEMENT_MODE_SELECTIVE
 	}
-	return out
-}
-
-func (g *generator) ruleSet(name string) *pb.RuleSet {
-	s := &pb.RuleSet{Href: setHref(name), Name: "set " + name, Enabled: g.chance(90)}
-	for range 1 + g.IntN(2) {
-		x := &pb.Scope{}
-		for range g.IntN(3) {
-			x.Entries = append(x.Entries, actors(g.labelName())...)
-		}
-		if g.chance(3) {
-			x.Entries = append(x.Entries, actors(pick(g, []string{"ams", "list:0", "!a label group", "never-there"}))...)
-		}
-		s.Scopes = append(s.Scopes, x)
-	}
-	for i := range 1 + g.IntN(3) {
-		r := &pb.Rule{Href: ruleHref(name, fmt.Sprint(i)), Enabled: g.chance(90), Consumers: g.actors(), Providers: g.actors(),
-			UnscopedConsumers: g.chance(30), Services: on(g.ports()...)}
-		if g.chance(30) {
-			r.Services = append(r.Services, byHref(fmt.Sprint(g.IntN(4))))
-		}
-		s.Rules = append(s.Rules, r)
-	}
-	return s
-}
-
-func (g *generator) actors() []*pb.Actor {
-	var names []string
-	for range 1 + g.IntN(2) {
-		switch n := g.IntN(20); {
-		case n < 12:
-			names = append(names, g.labelName())
-		case n < 15:
-			names = append(names, "ams")
-		case n < 19:
-			names = append(names, fmt.Sprintf("list:%d", g.IntN(4)))
-		default:
-			names = append(names, pick(g, []string{"!a workload", "never-there"}))
-		}
-	}
-	return actors(names...)
-}
-
-// provision writes the draft as a new version, in one to three chunks. Where it may be interrupted, some of it is held
-// back, and the order is anything.
-func (g *generator) provision(interrupted bool) []entry {
-	g.version++
-	if g.chance(10) {
-		g.version = 1 + g.Int64N(g.version) // a console restored from its backup
-	}
-	var objects []*pb.PceObject
-	for _, href := range slices.Sorted(maps.Keys(g.draft)) {
-		objects = append(objects, g.draft[href])
-	}
-	out := provisioned(g.version, 1+g.IntN(3), objects...)
-	at := &timestamppb.Timestamp{Seconds: int64(len(g.versions) + 1)}
-	for _, e := range out {
-		if p := e.fact.GetProvisioned(); p != nil {
-			p.ProvisionedAt = at
-		}
-	}
-	g.versions = append(g.versions, out)
-	if !interrupted {
-		return out
-	}
-	out = slices.Clone(out)
-	if g.chance(30) {
-		g.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	}
-	if g.chance(25) {
-		cut := g.IntN(len(out))
-		g.backlog = append(g.backlog, out[cut:]...)
-		out = out[:cut]
-	}
-	return out
-}
-
-// malformed gives a fact that must be refused.
-func (g *generator) malformed() entry {
-	good := g.pod()
-	p := proto.CloneOf(good.fact)
-	switch g.IntN(4) {
-	case 0:
-		p.GetPod().Addresses = append(p.GetPod().Addresses, "10.0.0.256")
-	case 1:
-		p.GetPod().Uid = ""
-	case 2:
-		return objectFact(ipList("bad", span("10.0.0.0/33", "")))
-	case 3:
-		e := objectFact(ipList("bad", span("10.0.0.1", "")))
-		return entry{e.subject, &pb.Fact{Body: &pb.Fact_PceObject{PceObject: ipList("bad", span("10.0.0.2", ""))}}}
-	}
-	return entry{good.subject, p}
+	return full
 }

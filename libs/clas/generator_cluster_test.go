@@ -1,0 +1,229 @@
+package clas_test
+
+import (
+	"fmt"
+	"strings"
+
+	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+// What the generator writes about the cluster, and about what the console puts into force at once.
+
+func (g *generator) annotations() map[string]string {
+	out := map[string]string{"meta.illumio.other": "x"}
+	for _, name := range some(g, worldLabels, 6) {
+		key, value, _ := strings.Cut(name, "/")
+		if g.chance(5) {
+			value = "unheard-of"
+		}
+		out["com.illumio."+key] = value
+	}
+	return out
+}
+
+// kubernetes are labels that selectors and the LabelMap ask for.
+func (g *generator) kubernetes() map[string]string {
+	out := map[string]string{"app": pick(g, []string{"x", "y"})}
+	if g.chance(40) {
+		out["team"] = pick(g, []string{"red", "blue", "green", ""})
+	}
+	if g.chance(20) {
+		out["tier"] = pick(g, []string{"gold", "silver"})
+	}
+	if g.chance(10) {
+		out["pod-template-hash"] = pick(g, []string{"1", "2"})
+	}
+	return out
+}
+
+func (g *generator) profile(namespace string) entry {
+	p := &pb.ContainerWorkloadProfile{Namespace: namespace, Managed: g.chance(88), EnforcementMode: g.mode()}
+	for _, key := range worldKeys {
+		switch n := g.IntN(20); {
+		case n < 6:
+			p.Labels = append(p.Labels, &pb.ProfileLabel{Key: key, Assignment: labelHref(g.assignable(key))})
+		case n < 8:
+			p.Labels = append(p.Labels, &pb.ProfileLabel{Key: key, Restricted: true,
+				Restriction: []string{labelHref(g.labelName()), labelHref(g.assignable(key))}})
+		case n < 9:
+			p.Labels = append(p.Labels, &pb.ProfileLabel{Key: key, Restricted: g.chance(50)})
+		}
+	}
+	name := "p-" + namespace
+	if g.chance(10) {
+		name += "-second"
+	}
+	return profileFact(name, p)
+}
+
+// assignable is mostly a label of the key.
+func (g *generator) assignable(key string) string {
+	var fits []string
+	for _, l := range worldLabels {
+		if strings.HasPrefix(l, key+"/") {
+			fits = append(fits, labelName(l))
+		}
+	}
+	if g.chance(5) {
+		return g.labelName()
+	}
+	return pick(g, fits)
+}
+
+func (g *generator) labelMap() entry {
+	m := &pb.LabelMap{Uid: "map"}
+	for range g.IntN(4) {
+		m.WorkloadLabelMap = append(m.WorkloadLabelMap, g.mapping([]string{"app", "team", "tier", "missing"}))
+	}
+	for range g.IntN(3) {
+		m.NodeLabelMap = append(m.NodeLabelMap, g.mapping([]string{"pool", "rack"}))
+	}
+	return labelMapFact(m)
+}
+
+func (g *generator) mapping(from []string) *pb.LabelMapping {
+	return mapping(pick(g, from), pick(g, append(worldKeys, "loc", "nokey")), g.chance(40),
+		some(g, []string{"x=web", "y=db", "red=prod", "blue=", "green=eu", "x=shop", "big=api", "big=gold", "east=eu", "=dev"}, 3)...)
+}
+
+func (g *generator) pod() entry {
+	p := &pb.Pod{Namespace: pick(g, worldSpaces), Name: fmt.Sprintf("p%d", g.IntN(6)), Phase: pb.PodPhase_POD_PHASE_RUNNING,
+		Ready: g.chance(50), Labels: g.kubernetes(), Annotations: g.annotations(), HostNetwork: g.chance(6), WithoutSandbox: g.chance(6)}
+	p.Uid = fmt.Sprintf("%s%suid%d", p.Namespace, p.Name, g.IntN(3))
+	if g.chance(10) {
+		p.RuntimeUid = "static-" + p.Uid
+	}
+	if g.chance(95) {
+		p.Node = pick(g, worldNodes)
+	}
+	if g.chance(90) {
+		p.Addresses = []string{pick(g, worldV4)}
+	}
+	if g.chance(40) {
+		p.Addresses = append(p.Addresses, pick(g, worldV6))
+	}
+	if p.HostNetwork {
+		p.Addresses = []string{pick(g, worldNodeIPs)}
+	}
+	if g.chance(15) {
+		p.Phase = pb.PodPhase(g.IntN(5))
+	}
+	if g.chance(60) {
+		p.Controller = &pb.ObjectRef{Kind: g.controllerKind(), Name: pick(g, []string{"d0", "d1"})}
+	}
+	if g.chance(60) {
+		p.Ports = []*pb.ContainerPort{{Name: "http", Port: pick(g, worldPorts), Protocol: pick(g, []uint32{6, 6, 6, 17})}}
+	}
+	return podFact(p)
+}
+
+func (g *generator) controllerKind() string {
+	return pick(g, []string{"Deployment", "Deployment", "Deployment", "StatefulSet"})
+}
+
+func (g *generator) workload() entry {
+	return workloadFact(&pb.KubernetesWorkload{Namespace: pick(g, worldSpaces), Kind: g.controllerKind(), Name: pick(g, []string{"d0", "d1"}),
+		Uid: pick(g, []string{"", "u1", "u2"}), Labels: g.kubernetes(), Annotations: g.annotations()})
+}
+
+func serviceUID(namespace, name string, generation int) string {
+	return fmt.Sprintf("uid-%s-%s-%d", namespace, name, generation)
+}
+
+func (g *generator) service() entry {
+	s := &pb.Service{Namespace: pick(g, worldSpaces), Name: pick(g, []string{"s0", "s1"}), ClusterIps: some(g, worldVIPs, 2),
+		Type: pick(g, []string{"ClusterIP", "ClusterIP", "ClusterIP", "NodePort", "NodePort", "LoadBalancer", "ExternalName"})}
+	s.Uid = serviceUID(s.Namespace, s.Name, g.IntN(2))
+	if g.chance(68) {
+		s.Selector = map[string]string{"app": pick(g, []string{"x", "y"})}
+	}
+	if g.chance(40) {
+		s.Annotations = g.annotations()
+	}
+	if g.chance(30) {
+		s.Labels = g.kubernetes()
+	}
+	if s.Type == "LoadBalancer" || g.chance(10) {
+		s.ExternalAddresses = some(g, worldOutside, 2)
+	}
+	if s.Type == "ExternalName" || g.chance(3) {
+		s.ExternalName = pick(g, worldNames)
+	}
+	if s.Type == "ExternalName" {
+		s.ClusterIps = nil
+	}
+	for range 1 + g.IntN(2) {
+		s.Ports = append(s.Ports, g.servicePort())
+	}
+	return serviceFact(s)
+}
+
+func (g *generator) servicePort() *pb.ServicePort {
+	port := &pb.ServicePort{Name: pick(g, []string{"", "web"}), Protocol: pick(g, []uint32{6, 6, 6, 17}), Port: pick(g, worldPorts)}
+	switch g.IntN(3) {
+	case 0:
+		port.TargetPort = pick(g, worldPorts)
+	case 1:
+		port.TargetPortName = "http"
+	}
+	if g.chance(60) {
+		port.NodePort = pick(g, worldNodePort)
+	}
+	return port
+}
+
+func (g *generator) slice() entry {
+	s := &pb.EndpointSlice{Namespace: pick(g, worldSpaces), Name: pick(g, []string{"e0", "e1"}), Uid: pick(g, []string{"", "u1"}),
+		Service: pick(g, []string{"s0", "s1"}), Addresses: some(g, append(worldOther, worldV4[:3]...), 2)}
+	for range 1 + g.IntN(2) {
+		s.Ports = append(s.Ports, &pb.EndpointPort{Name: pick(g, []string{"", "web"}), Protocol: pick(g, []uint32{6, 6, 17}), Port: pick(g, worldPorts)})
+	}
+	return sliceFact(s)
+}
+
+func (g *generator) node() entry {
+	n := &pb.Node{Name: pick(g, worldNodes), Uid: pick(g, []string{"", "u1", "u2"}), Addresses: []string{pick(g, worldNodeIPs)},
+		MachineId: pick(g, []string{"", "m1", "m2", "m3"}), Labels: map[string]string{"pool": pick(g, []string{"big", "prod", "small"})}}
+	if g.chance(30) {
+		n.Addresses = append(n.Addresses, pick(g, worldNodeIPs))
+	}
+	if g.chance(50) {
+		n.Labels["rack"] = pick(g, []string{"east", "web"})
+	}
+	return g.orGone(nodeFact(n), 8)
+}
+
+func (g *generator) machine() entry {
+	return g.orGone(machineFact(fmt.Sprintf("v%d", g.IntN(4)), &pb.PceWorkload{Name: "a machine", Addresses: some(g, worldMachines, 2),
+		Labels: g.labelHrefs(4), EnforcementMode: g.mode(), Managed: g.chance(50), MachineId: pick(g, []string{"", "", "m1", "m2", "m3"})}), 10)
+}
+
+func (g *generator) pairing() entry {
+	return g.orGone(pairingFact(pick(g, []string{"0", "1"}), &pb.PairingProfile{Name: "nodes", Enabled: g.chance(75), EnforcementMode: g.mode(),
+		Labels: g.labelHrefs(4)}), 15)
+}
+
+// acknowledgement is mostly of something that exists, under one of few hrefs, so that rules name it.
+func (g *generator) acknowledgement() entry {
+	kind, name := g.controllerKind(), pick(g, []string{"d0", "d1"})
+	switch g.IntN(6) {
+	case 0, 1:
+		kind, name = "Pod", fmt.Sprintf("p%d", g.IntN(6))
+	case 2:
+		kind, name = "Service", pick(g, []string{"s0", "s1"})
+	}
+	return g.orGone(ackFact(fmt.Sprint(g.IntN(6)), pick(g, worldSpaces), kind, name), 10)
+}
+
+func (g *generator) settings() entry {
+	s := &pb.Settings{ClusterId: "c", ClusterMode: pick(g, []string{"", "clas", "legacy", "legacy", "migrateClasToLegacy"}),
+		DegradedModePolicyFail: pb.DegradedModePolicyFail(g.IntN(4)), DisableDegradedMode: g.chance(20),
+		NetworkType: pb.NetworkType(g.IntN(3)), StartPolicy: pb.EnforcementMode(g.IntN(5))}
+	if g.chance(60) {
+		s.PolicyLabelSetEnable = new(g.chance(50))
+	}
+	if g.chance(30) {
+		s.EnforceNodePortTraffic = new(g.chance(50))
+	}
+	return g.orGone(settingsFact(s), 10)
+}
