@@ -73,6 +73,7 @@ func clusterMalformations() []malformation {
 		{what: "kubernetes workload: other subject", good: (*generator).workload, spoil: func(f *pb.Fact) { f.GetKubernetesWorkload().Kind = "Job" }},
 		{what: "endpoint slice: address", good: (*generator).slice, spoil: func(f *pb.Fact) { f.GetEndpointSlice().Addresses = []string{"a.example.com"} }},
 		{what: "endpoint slice: port", good: (*generator).slice, spoil: func(f *pb.Fact) { f.GetEndpointSlice().Ports[0].Port = notAPort }},
+		{what: "endpoint slice: no service", good: (*generator).slice, spoil: func(f *pb.Fact) { f.GetEndpointSlice().Service = "" }},
 		{what: "endpoint slice: other subject", good: (*generator).slice, spoil: func(f *pb.Fact) { f.GetEndpointSlice().Name += "x" }},
 		{what: "label map: other subject", good: (*generator).labelMap, spoil: func(f *pb.Fact) { f.GetLabelMap().Name = "other" }},
 		{what: "label map: no key", good: (*generator).labelMap, spoil: func(f *pb.Fact) { f.GetLabelMap().NodeLabelMap = []*pb.LabelMapping{{ToKey: "role"}} }},
@@ -103,6 +104,9 @@ func consoleMalformations() []malformation {
 		{what: "workload: mode", good: (*generator).machine, spoil: func(f *pb.Fact) { f.GetPceWorkload().EnforcementMode = notAMode }},
 		{what: "workload: other subject", good: (*generator).machine, spoil: func(f *pb.Fact) { f.GetPceWorkload().Href += "x" }},
 		{what: "pairing profile: mode", good: (*generator).pairing, spoil: func(f *pb.Fact) { f.GetPairingProfile().EnforcementMode = notAMode }},
+		{what: "pairing profile: enabled without a mode", good: (*generator).pairing, spoil: func(f *pb.Fact) {
+			f.GetPairingProfile().Enabled, f.GetPairingProfile().EnforcementMode = true, 0
+		}},
 		{what: "pairing profile: other subject", good: (*generator).pairing, spoil: func(f *pb.Fact) { f.GetPairingProfile().Href += "x" }},
 		{what: "acknowledgement: no name", good: (*generator).acknowledgement, spoil: func(f *pb.Fact) { f.GetAcknowledgedWorkload().Name = "" }},
 		{what: "acknowledgement: no kind", good: (*generator).acknowledgement, spoil: func(f *pb.Fact) { f.GetAcknowledgedWorkload().Kind = "" }},
@@ -137,9 +141,6 @@ func objectMalformations() []malformation {
 		{what: "rule set: no href", good: rules, spoil: func(f *pb.Fact) { f.GetPceObject().GetRuleSet().Href = "" }},
 		{what: "rule: no href", good: rules, spoil: func(f *pb.Fact) { f.GetPceObject().GetRuleSet().Rules[0].Href = "" }},
 		{what: "rule: port", good: rules, spoil: func(f *pb.Fact) { f.GetPceObject().GetRuleSet().Rules[0].Services = on(notARange()) }},
-		{what: "rule: resolution", good: rules, spoil: func(f *pb.Fact) {
-			f.GetPceObject().GetRuleSet().Rules[0].ResolveProvidersAs = []pb.LabelResolution{99}
-		}},
 		{what: "deny rule: no href", good: rules, spoil: func(f *pb.Fact) { f.GetPceObject().GetRuleSet().DenyRules[0].Rule.Href = "" }},
 		{what: "deny rule: port", good: rules, spoil: func(f *pb.Fact) { f.GetPceObject().GetRuleSet().DenyRules[0].Rule.Services = on(notARange()) }},
 		{what: "deny rule: no rule", good: rules, spoil: func(f *pb.Fact) { f.GetPceObject().GetRuleSet().DenyRules[0].Rule = nil }},

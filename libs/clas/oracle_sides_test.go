@@ -1,6 +1,7 @@
 package clas_test
 
 import (
+	"maps"
 	"slices"
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -85,7 +86,8 @@ func (d *demand) add(excluded bool, value string, exists bool) {
 }
 
 func (o *oracle) addGroup(part *labelPart, href string, excluded bool) {
-	key, values, readable := o.group(href, nil)
+	key := o.console[href].GetLabelGroup().GetKey()
+	values, readable := o.group(href, key, nil)
 	if !readable {
 		part.unreadable = true
 		return
@@ -96,25 +98,25 @@ func (o *oracle) addGroup(part *labelPart, href string, excluded bool) {
 	}
 }
 
-// group gives the values of a label group with its sub-groups; path are the groups that it was reached by.
-func (o *oracle) group(href string, path []string) (key string, values []string, readable bool) {
+// group gives the values of a key in a label group and its sub-groups; path are the groups that it was reached by.
+func (o *oracle) group(href, key string, path []string) (values []string, readable bool) {
 	g := o.console[href].GetLabelGroup()
 	if g == nil || slices.Contains(path, href) {
-		return "", nil, false
+		return nil, false
 	}
 	for _, label := range g.GetLabels() {
-		if key, value, exists := o.label(label); exists && key == g.GetKey() {
+		if k, value, exists := o.label(label); exists && k == key {
 			values = append(values, value)
 		}
 	}
 	for _, sub := range g.GetSubGroups() {
-		key, more, readable := o.group(sub, append(slices.Clone(path), href))
-		if !readable || key != g.GetKey() {
-			return "", nil, false
+		more, readable := o.group(sub, key, append(slices.Clone(path), href))
+		if !readable {
+			return nil, false
 		}
 		values = append(values, more...)
 	}
-	return g.GetKey(), values, true
+	return values, true
 }
 
 // fulfils tells whether labels fulfil the part.
@@ -131,11 +133,20 @@ func (l labelPart) fulfils(labels map[string]string) bool {
 	return true
 }
 
-// inScope tells whether labels are in a scope; an empty one covers everything.
-func (o *oracle) inScope(labels map[string]string, s *pb.Scope) bool {
-	if len(s.GetEntries()) == 0 {
-		return true
+// possible tells whether there are labels that fulfil the part.
+func (l labelPart) possible() bool {
+	for _, d := range l.demands {
+		maps.DeleteFunc(d.included, func(value string, _ bool) bool { return d.forbidden[value] })
+		if d.includes && len(d.included) == 0 {
+			return false
+		}
 	}
+	return !l.unreadable
+}
+
+// covers tells whether a scope can cover anybody. One that cannot, because of what is missing or out of place, is as if it were
+// not there.
+func (o *oracle) covers(s *pb.Scope) bool {
 	for _, entry := range s.GetEntries() {
 		switch entry.GetActor().(type) {
 		case *pb.Actor_Label, *pb.Actor_LabelGroup, *pb.Actor_ExcludedLabel, *pb.Actor_ExcludedLabelGroup:
@@ -143,7 +154,12 @@ func (o *oracle) inScope(labels map[string]string, s *pb.Scope) bool {
 			return false
 		}
 	}
-	return o.labelPart(s.GetEntries()).fulfils(labels)
+	return o.labelPart(s.GetEntries()).possible()
+}
+
+// inScope tells whether labels are in a scope; an empty one covers everything.
+func (o *oracle) inScope(labels map[string]string, s *pb.Scope) bool {
+	return len(s.GetEntries()) == 0 || o.covers(s) && o.labelPart(s.GetEntries()).fulfils(labels)
 }
 
 // side is one side of a rule within a scope; scope is nil where nothing narrows it.
@@ -231,10 +247,10 @@ func (o *oracle) virtual(v *pb.VirtualService) virtual {
 	return virtual{message: v}
 }
 
-// providedBy tells whether a workload provides a virtual service.
+// providedBy tells whether a workload provides a virtual service. Services do not: it is they that are provided.
 func (o *oracle) providedBy(v virtual, a *actor) bool {
 	if v.service != nil {
 		return a.pod != nil && backs(a.pod, v.service)
 	}
-	return slices.ContainsFunc(v.message.GetWorkloads(), func(href string) bool { return o.names(href, a) })
+	return a.service == nil && slices.ContainsFunc(v.message.GetWorkloads(), func(href string) bool { return o.names(href, a) })
 }

@@ -37,7 +37,9 @@ func (o *oracle) rulings() []*ruling {
 		set, b := o.console[href].GetRuleSet(), o.console[href].GetEnforcementBoundary()
 		if set.GetEnabled() {
 			for _, scope := range set.GetScopes() {
-				out = append(out, o.rulingsOf(set, scope)...)
+				if o.covers(scope) {
+					out = append(out, o.rulingsOf(set, scope)...)
+				}
 			}
 		}
 		if b.GetEnabled() {
