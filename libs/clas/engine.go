@@ -3,299 +3,383 @@ package clas
 import (
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
-	"google.golang.org/protobuf/proto"
 )
 
 // Version of the engine. It changes whenever the same facts may give another policy, and every digest names it.
-const Version = "clas/1"
+const Version = "clas/2"
 
 // Engine folds facts into policy. It is not safe for concurrent use. Facts given to it and messages taken from it are
 // shared and must not be changed.
 type Engine struct {
 	sequence uint64
-	// facts are the last ones by the key of their subjects, but for what the console versions.
-	facts map[string]held
-	// buried are the last labels and the tombstones of labels that are gone, for their keys.
-	buried map[string][2]held
 
-	labels    *catalogue
-	profiles  *profiles
-	provision *provision
 	cluster   *cluster
-	matcher   *matcher
-	sets      *setStore
-	policies  *policyStore
-	book      *ruleBook
+	console   *console
+	provision *provision
+	labelMap  record[*ringfencev1.LabelMap]
+	settings  settings
+	link      record[*ringfencev1.PceLink]
 	// synced gives the incarnation in which a producer last completed its start.
-	synced map[string]string
+	synced map[string]record[*ringfencev1.Synced]
+	// hosts are the console's workloads by machine id.
+	hosts map[string][]*external
 
-	namespaces *ringfencev1.Namespaces
-	stale      *stale
-	published  *publication
-	// scratch takes each fact's encoding once, to learn early whether a snapshot will be able to hold it.
-	scratch []byte
+	table    *labelTable
+	ports    portTable
+	sets     *setStore
+	ruleSets map[string]*ruleSet
+	// marks counts the uses of each mark; marked are the marks by who is to carry them.
+	marks  map[markUse]int
+	marked map[string][]*label
+
+	stale   *stale
+	flushed bool
+	given   struct {
+		start   ringfencev1.EnforcementMode
+		version int64
+	}
+
+	// Room that is used again.
+	identity    identity
+	labelRoom   []*label
+	compilation compilation
 }
 
 // New returns an engine that knows nothing.
 func New() *Engine {
-	return &Engine{facts: map[string]held{}, buried: map[string][2]held{}, labels: newCatalogue(), profiles: newProfiles(),
-		provision: newProvision(), cluster: newCluster(), matcher: newMatcher(), sets: newSetStore(),
-		policies: newPolicyStore(), book: &ruleBook{byID: map[string]*rule{}}, synced: map[string]string{},
-		namespaces: &ringfencev1.Namespaces{}, stale: newStale(), published: newPublication()}
+	e := &Engine{cluster: newCluster(), console: newConsole(), provision: newProvision(),
+		synced: map[string]record[*ringfencev1.Synced]{}, hosts: map[string][]*external{}, table: newLabelTable(),
+		sets: newSetStore(), ruleSets: map[string]*ruleSet{}, marks: map[markUse]int{}, marked: map[string][]*label{}, stale: newStale()}
+	e.compilation.Engine = e
+	return e
 }
 
 // Sequence is the highest place in the log that was applied, refused facts included.
 func (e *Engine) Sequence() uint64 { return e.sequence }
 
-// Apply takes in the fact at a place in the log. Facts come in the order of the log; a repeat of some stretch, followed by
-// what came after it, ends in the same state. An error names the object and the field; the fact is then as if it had
-// never been, but for Sequence.
+// Apply takes in the fact at a place in the log. Facts come in the order of the log; one at or before the place reached is a
+// repeat and changes nothing. An error names the object and the field; the fact is then as if it had never been, but for Sequence.
 func (e *Engine) Apply(name string, sequence uint64, f *ringfencev1.Fact) error {
+	if sequence <= e.sequence && e.sequence > 0 {
+		return nil
+	}
+	return e.apply(name, sequence, f)
+}
+
+func (e *Engine) apply(name string, sequence uint64, f *ringfencev1.Fact) error {
 	e.sequence = max(e.sequence, sequence)
 	s, err := parseSubject(name)
 	if err != nil {
 		return err
 	}
-	if e.scratch, err = (proto.MarshalOptions{}).MarshalAppend(e.scratch[:0], f); err != nil {
-		return fmt.Errorf("fact of subject %s: encode: %w", name, err)
-	}
-	h := held{subject: name, sequence: sequence, fact: f}
-	switch body := f.GetBody().(type) {
-	case *ringfencev1.Fact_Gone:
-		e.remove(s, h, body.Gone.GetUid())
+	if gone, isGone := f.GetBody().(*ringfencev1.Fact_Gone); isGone {
+		e.remove(s, sequence, gone.Gone.GetUid())
 		return nil
-	case *ringfencev1.Fact_PceObject:
-		return e.provisioned(e.provision.putObject(s, h))
-	case *ringfencev1.Fact_Provisioned:
-		return e.provisioned(e.provision.putChunk(s, h))
 	}
-	if err := e.put(s, h); err != nil {
+	if err := checkText(s, f); err != nil {
 		return err
 	}
-	e.facts[s.key] = h
+	return e.put(s, sequence, f)
+}
+
+// checkText refuses a fact that a snapshot could not hold, because some text in it is not UTF-8. Pods, which are many, are
+// checked by themselves; so is what is encoded anyway.
+func checkText(s subject, f *ringfencev1.Fact) error {
+	switch body := f.GetBody().(type) {
+	case *ringfencev1.Fact_Pod, *ringfencev1.Fact_Namespace, *ringfencev1.Fact_ContainerWorkloadProfile, *ringfencev1.Fact_PceObject:
+		return nil
+	case *ringfencev1.Fact_Label:
+		if m := body.Label; utf8.ValidString(m.GetHref()) && utf8.ValidString(m.GetKey()) && utf8.ValidString(m.GetValue()) {
+			return nil
+		}
+	}
+	if _, err := encode(f); err != nil {
+		return fmt.Errorf("fact of subject %s: %w", s.text, err)
+	}
 	return nil
 }
 
-func (e *Engine) provisioned(committed bool, err error) error {
-	e.stale.rules = e.stale.rules || committed
-	return err
+// put brings a fact about an object into the state, in the place of the object's last one.
+func (e *Engine) put(s subject, sequence uint64, f *ringfencev1.Fact) error {
+	switch body := f.GetBody().(type) {
+	case *ringfencev1.Fact_Pod:
+		return e.putPod(s, sequence, body.Pod)
+	case *ringfencev1.Fact_Namespace:
+		return e.putNamespace(s, sequence, body.Namespace)
+	case *ringfencev1.Fact_Node:
+		return e.putNode(s, sequence, body.Node)
+	case *ringfencev1.Fact_Service:
+		return e.putService(s, sequence, body.Service)
+	case *ringfencev1.Fact_EndpointSlice:
+		return e.putSlice(s, sequence, body.EndpointSlice)
+	case *ringfencev1.Fact_KubernetesWorkload:
+		return e.putWorkload(s, sequence, body.KubernetesWorkload)
+	case *ringfencev1.Fact_LabelMap:
+		return e.putLabelMap(s, sequence, body.LabelMap)
+	}
+	return e.putConsole(s, sequence, f)
 }
 
-// put brings a fact about an object into the state, in the place of the object's last one.
-func (e *Engine) put(s subject, h held) error {
-	switch body := h.fact.GetBody().(type) {
-	case *ringfencev1.Fact_Namespace:
-		return e.putNamespace(s, body.Namespace)
-	case *ringfencev1.Fact_Node:
-		return e.putNode(s, body.Node)
-	case *ringfencev1.Fact_Pod:
-		return e.putPod(s, h, body.Pod)
-	case *ringfencev1.Fact_Service:
-		return e.putService(s, h, body.Service)
-	case *ringfencev1.Fact_KubernetesWorkload:
-		return e.putWorkload(s, body.KubernetesWorkload)
+// putConsole brings a fact of the console, or about the system itself, into the state.
+func (e *Engine) putConsole(s subject, sequence uint64, f *ringfencev1.Fact) error {
+	switch body := f.GetBody().(type) {
+	case *ringfencev1.Fact_PceObject:
+		return e.provisioned(e.provision.putObject(s, sequence, body.PceObject))
+	case *ringfencev1.Fact_Provisioned:
+		return e.provisioned(e.provision.putChunk(s, sequence, body.Provisioned))
 	case *ringfencev1.Fact_Label:
-		return e.putLabel(s, body.Label)
+		return e.putLabel(s, sequence, body.Label)
+	case *ringfencev1.Fact_LabelDimension:
+		return e.putDimension(s, sequence, body.LabelDimension)
 	case *ringfencev1.Fact_ContainerWorkloadProfile:
-		return e.putProfile(s, h, body.ContainerWorkloadProfile)
+		return e.putProfile(s, sequence, body.ContainerWorkloadProfile)
+	case *ringfencev1.Fact_PairingProfile:
+		return e.putPairing(s, sequence, body.PairingProfile)
+	case *ringfencev1.Fact_PceWorkload:
+		return e.putExternal(s, sequence, body.PceWorkload)
+	case *ringfencev1.Fact_AcknowledgedWorkload:
+		return e.putAcknowledgement(s, sequence, body.AcknowledgedWorkload)
 	case *ringfencev1.Fact_Synced:
-		return e.putSynced(s, body.Synced)
+		return e.putSynced(s, sequence, body.Synced)
 	case *ringfencev1.Fact_Settings:
-		return s.is("ctl", "settings")
+		return e.putSettings(s, sequence, body.Settings)
 	case *ringfencev1.Fact_PceLink:
-		return s.is("ctl", "link")
+		return e.putLink(s, sequence, body.PceLink)
 	}
 	return fmt.Errorf("fact of subject %s: body: none that this version knows", s.text)
 }
 
-func (e *Engine) putNamespace(s subject, m *ringfencev1.Namespace) error {
-	if err := s.names("namespace", "", m.GetName()); err != nil {
+// provisioned puts a version in force that is complete, and marks what differs from the one before.
+func (e *Engine) provisioned(ready bool, err error) error {
+	if err != nil || !ready {
 		return err
 	}
-	e.cluster.namespaces[m.GetName()] = struct{}{}
-	e.stale.namespaces = true
+	before := e.provision.commit().byHref
+	now := e.provision.force.byHref
+	for href, o := range now {
+		if old := before[href]; old != o {
+			e.replaceObject(href, old, o)
+		}
+	}
+	for href, old := range before {
+		if now[href] == nil {
+			e.replaceObject(href, old, nil)
+		}
+	}
 	return nil
 }
 
-func (e *Engine) putNode(s subject, m *ringfencev1.Node) error {
-	addresses, err := parseNode(s, m)
-	if err != nil {
-		return err
+// replaceObject marks what an object's change reaches; before and now are nil where there was or is none.
+func (e *Engine) replaceObject(href string, before, now *storedObject) {
+	set := e.ruleSets[href]
+	if now != nil && now.isRuleSet() {
+		if set == nil {
+			set = &ruleSet{href: href}
+			e.ruleSets[href] = set
+		}
+		set.object = now
+		set.invalidate(e)
+	} else if set != nil {
+		e.retract(set)
+		delete(e.ruleSets, href)
 	}
-	e.cluster.setNode(m.GetName(), m, addresses)
-	e.stale.nodes[m.GetName()] = true
-	return nil
-}
-
-func (e *Engine) putPod(s subject, h held, m *ringfencev1.Pod) error {
-	next, err := parsePod(s, h, m)
-	if err != nil {
-		return err
-	}
-	if old := e.cluster.pods[next.objectName]; old != nil {
-		e.dropPod(old)
-	}
-	e.cluster.addPod(next)
-	e.stale.pod(next)
-	return nil
-}
-
-func (e *Engine) dropPod(p *pod) {
-	e.stale.pod(p)
-	delete(e.stale.pods, p)
-	e.cluster.removePod(p)
-	e.relabelPod(p, nil)
-	e.enroll(p, nil)
-}
-
-func (e *Engine) putService(s subject, h held, m *ringfencev1.Service) error {
-	next, err := parseServiceActor(s, h, m)
-	if err != nil {
-		return err
-	}
-	if old := e.cluster.services[next.objectName]; old != nil {
-		e.dropService(old)
-	}
-	e.cluster.addService(next)
-	e.stale.service(next)
-	return nil
-}
-
-func (e *Engine) dropService(v *service) {
-	e.stale.service(v)
-	delete(e.stale.services, v)
-	e.cluster.removeService(v)
-	e.relabelService(v, nil)
-}
-
-func (e *Engine) putWorkload(s subject, m *ringfencev1.KubernetesWorkload) error {
-	if m.GetKind() == "" {
-		return fmt.Errorf("kubernetes workload of subject %s: kind: empty", s.text)
-	}
-	if err := s.names(m.GetKind(), m.GetNamespace(), m.GetName()); err != nil {
-		return err
-	}
-	name := workloadName{s.kind, objectName{m.GetNamespace(), m.GetName()}}
-	e.cluster.workloads[name] = m
-	e.stale.actors(e.cluster.podsOf[name], nil)
-	return nil
-}
-
-func (e *Engine) putLabel(s subject, m *ringfencev1.Label) error {
-	if err := parseLabel(s, m); err != nil {
-		return err
-	}
-	if old := e.labelOf(s.key); old != nil {
-		e.labels.forget(old.GetHref())
-	}
-	delete(e.buried, s.key)
-	e.labels.put(m.GetHref(), label{m.GetKey(), m.GetValue()})
-	e.stale.labels = true
-	return nil
-}
-
-// labelOf gives the last label of a subject's key, be it there or gone.
-func (e *Engine) labelOf(key string) *ringfencev1.Label {
-	if pair, buried := e.buried[key]; buried {
-		return pair[0].fact.GetLabel()
-	}
-	return e.facts[key].fact.GetLabel()
-}
-
-func (e *Engine) putProfile(s subject, h held, m *ringfencev1.ContainerWorkloadProfile) error {
-	p, err := parseProfile(s, h.sequence, m)
-	if err != nil {
-		return err
-	}
-	e.replaceProfile(s.key, p)
-	return nil
-}
-
-func (e *Engine) replaceProfile(key string, p *profile) {
-	for _, namespace := range e.profiles.replace(key, p) {
-		e.stale.namespace(namespace, e.cluster)
+	e.changed(href)
+	for _, o := range []*storedObject{before, now} {
+		if o != nil {
+			if _, virtual := o.content.(*ringfencev1.VirtualService); virtual {
+				e.changed(allVirtualServices)
+			}
+		}
 	}
 }
 
-func (e *Engine) putSynced(s subject, m *ringfencev1.Synced) error {
+func (e *Engine) putSynced(s subject, sequence uint64, m *ringfencev1.Synced) error {
 	if err := s.is("ctl", "synced"); err != nil {
 		return err
 	}
-	if m.GetProducer() != s.rest[0] {
+	if m.GetProducer() != s.id() {
 		return fmt.Errorf("synced mark: producer: %q, the subject is %s", m.GetProducer(), s.text)
 	}
-	e.synced[m.GetProducer()] = m.GetIncarnation()
+	e.synced[m.GetProducer()] = record[*ringfencev1.Synced]{sequence, m}
 	return nil
 }
 
+func (e *Engine) putSettings(s subject, sequence uint64, m *ringfencev1.Settings) error {
+	if err := s.is("ctl", "settings"); err != nil {
+		return err
+	}
+	if err := checkSettings(m); err != nil {
+		return err
+	}
+	e.takeSettings(settings{message: m, sequence: sequence, legacy: m.GetClusterMode() == "legacy",
+		perWorkload: m.PolicyLabelSetEnable != nil && !m.GetPolicyLabelSetEnable(), noDegraded: m.GetDisableDegradedMode(),
+		fail: m.GetDegradedModePolicyFail(), start: m.GetStartPolicy()})
+	return nil
+}
+
+func checkSettings(m *ringfencev1.Settings) error {
+	switch m.GetClusterMode() {
+	case "", "clas", "legacy", "migrateLegacyToClas", "migrateClasToLegacy", "unpair":
+	default:
+		return fmt.Errorf("settings: cluster_mode: %q is none of clas, legacy, migrateLegacyToClas, migrateClasToLegacy, unpair", m.GetClusterMode())
+	}
+	if _, known := ringfencev1.DegradedModePolicyFail_name[int32(m.GetDegradedModePolicyFail())]; !known {
+		return fmt.Errorf("settings: degraded_mode_policy_fail: %d is unknown", m.GetDegradedModePolicyFail())
+	}
+	if _, known := ringfencev1.NetworkType_name[int32(m.GetNetworkType())]; !known {
+		return fmt.Errorf("settings: network_type: %d is unknown", m.GetNetworkType())
+	}
+	if _, known := ringfencev1.EnforcementMode_name[int32(m.GetStartPolicy())]; !known {
+		return fmt.Errorf("settings: start_policy: %d is unknown", m.GetStartPolicy())
+	}
+	return nil
+}
+
+// takeSettings marks what a change of settings reaches.
+func (e *Engine) takeSettings(next settings) {
+	before := e.settings
+	e.settings = next
+	if before.legacy != next.legacy {
+		for _, set := range e.ruleSets {
+			set.invalidate(e)
+		}
+	}
+	if before.perWorkload != next.perWorkload {
+		for _, p := range e.cluster.pods {
+			if p.group.controller.name == "" {
+				e.movePod(p)
+			}
+		}
+		e.relabelAll()
+	}
+	if before.noDegraded != next.noDegraded || before.fail != next.fail {
+		e.enrollAll()
+	}
+}
+
+// enrollAll marks every group's policy to be found again.
+func (e *Engine) enrollAll() {
+	for _, ns := range e.cluster.namespaces {
+		e.stale.knowing(ns)
+		for _, g := range ns.groups.items {
+			e.stale.enroll(g)
+		}
+	}
+}
+
+func (e *Engine) putLink(s subject, sequence uint64, m *ringfencev1.PceLink) error {
+	if err := s.is("ctl", "link"); err != nil {
+		return err
+	}
+	e.takeLink(record[*ringfencev1.PceLink]{sequence, m})
+	return nil
+}
+
+func (e *Engine) takeLink(next record[*ringfencev1.PceLink]) {
+	before := e.degraded()
+	e.link = next
+	if before != e.degraded() {
+		e.enrollAll()
+	}
+}
+
 // remove takes out the object of a subject, unless the tombstone is of an earlier object of the same name.
-func (e *Engine) remove(s subject, tombstone held, uid string) {
-	if s.group == "pce" && s.kind == "object" {
-		e.provision.removeObject(s.rest[0])
+func (e *Engine) remove(s subject, sequence uint64, uid string) {
+	switch s.group {
+	case "k8s":
+		e.removeKubernetes(s, uid)
+	case "pce":
+		e.removeConsole(s, sequence)
+	case "ctl":
+		switch s.kind {
+		case "synced":
+			delete(e.synced, s.id())
+		case "settings":
+			e.takeSettings(settings{})
+		case "link":
+			e.takeLink(record[*ringfencev1.PceLink]{})
+		}
+	}
+}
+
+// follows tells whether a tombstone with a uid is of a successor's predecessor, and not of the object itself.
+func follows(uid, held string) bool { return uid != "" && held != "" && uid != held }
+
+func (e *Engine) removeKubernetes(s subject, uid string) {
+	namespace, name := s.rest[0], s.rest[1]
+	ns := e.cluster.namespaces[namespace]
+	switch s.kind {
+	case "namespace":
+		if ns = e.cluster.namespaces[name]; namespace == clusterScoped && ns != nil && ns.encoded != nil && !follows(uid, ns.uid) {
+			e.dropNamespace(ns)
+		}
+		return
+	case "node":
+		if n := e.cluster.nodes[name]; namespace == clusterScoped && n != nil && n.exists() && !follows(uid, n.message.GetUid()) {
+			e.dropNode(n)
+		}
+		return
+	case "labelmap":
+		if m := e.labelMap.message; namespace == clusterScoped && m != nil && m.GetName() == name && !follows(uid, m.GetUid()) {
+			e.labelMap = record[*ringfencev1.LabelMap]{}
+			e.relabelAll()
+		}
 		return
 	}
-	if s.group == "pce" && s.kind == "provisioned" {
+	if ns == nil {
+		return
+	}
+	switch s.kind {
+	case "pod":
+		key := podName{ns, name}
+		if p := e.cluster.pods[key]; p != nil && !follows(uid, p.uidText()) {
+			e.dropPod(key, p)
+		}
+	case "service":
+		key := objectName{namespace, name}
+		if v := e.cluster.services[key]; v != nil && !follows(uid, v.message.GetUid()) {
+			e.dropService(key, v)
+		}
+	case "endpointslice":
+		if x := ns.slices[name]; x != nil && !follows(uid, x.message.GetUid()) {
+			e.dropSlice(ns, name)
+		}
+	default:
+		if w := ns.workloads[workloadName{s.kind, name}]; w != nil && w.message != nil && !follows(uid, w.message.GetUid()) {
+			e.dropWorkload(w)
+		}
+	}
+}
+
+func (e *Engine) removeConsole(s subject, sequence uint64) {
+	switch s.kind {
+	case "object":
+		e.provision.removeObject(s)
+	case "provisioned":
 		e.provision.removeChunk(s)
-		return
+	case "label":
+		e.removeLabel(s, sequence)
+	case "label_dimension":
+		e.dropDimension(s.id())
+	case "profile":
+		e.dropProfile(s.id())
+	case "pairing_profile":
+		e.dropPairing(s.id())
+	case "workload":
+		e.dropExternal(s.id())
+	case "kubernetes_workload":
+		e.dropAcknowledgement(s.id())
 	}
-	last, known := e.facts[s.key]
-	if !known || uid != "" && uidOf(last.fact) != "" && uid != uidOf(last.fact) {
-		return
-	}
-	delete(e.facts, s.key)
-	e.removeObject(s, last, tombstone)
-}
-
-func (e *Engine) removeObject(s subject, last, tombstone held) {
-	switch body := last.fact.GetBody().(type) {
-	case *ringfencev1.Fact_Namespace:
-		delete(e.cluster.namespaces, body.Namespace.GetName())
-		e.stale.namespaces = true
-	case *ringfencev1.Fact_Node:
-		e.cluster.setNode(body.Node.GetName(), nil, nil)
-		e.stale.nodes[body.Node.GetName()] = true
-	case *ringfencev1.Fact_Pod:
-		e.dropPod(e.cluster.pods[objectName{body.Pod.GetNamespace(), body.Pod.GetName()}])
-	case *ringfencev1.Fact_Service:
-		e.dropService(e.cluster.services[objectName{body.Service.GetNamespace(), body.Service.GetName()}])
-	case *ringfencev1.Fact_KubernetesWorkload:
-		name := workloadName{s.kind, objectName{body.KubernetesWorkload.GetNamespace(), body.KubernetesWorkload.GetName()}}
-		delete(e.cluster.workloads, name)
-		e.stale.actors(e.cluster.podsOf[name], nil)
-	case *ringfencev1.Fact_Label:
-		e.buried[s.key] = [2]held{last, tombstone}
-		e.labels.bury(body.Label.GetHref())
-		e.stale.labels = true
-	case *ringfencev1.Fact_ContainerWorkloadProfile:
-		e.replaceProfile(s.key, nil)
-	case *ringfencev1.Fact_Synced:
-		delete(e.synced, body.Synced.GetProducer())
-	}
-}
-
-func uidOf(f *ringfencev1.Fact) string {
-	switch body := f.GetBody().(type) {
-	case *ringfencev1.Fact_Namespace:
-		return body.Namespace.GetUid()
-	case *ringfencev1.Fact_Node:
-		return body.Node.GetUid()
-	case *ringfencev1.Fact_Pod:
-		return body.Pod.GetUid()
-	case *ringfencev1.Fact_Service:
-		return body.Service.GetUid()
-	case *ringfencev1.Fact_KubernetesWorkload:
-		return body.KubernetesWorkload.GetUid()
-	}
-	return ""
 }
 
 // Synced lists the producers whose start is complete in the incarnation, sorted.
 func (e *Engine) Synced(incarnation string) []string {
 	var out []string
-	for producer, in := range e.synced {
-		if in == incarnation {
+	for producer, r := range e.synced {
+		if r.message.GetIncarnation() == incarnation {
 			out = append(out, producer)
 		}
 	}

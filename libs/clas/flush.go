@@ -6,28 +6,28 @@ import (
 	"slices"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
-	"google.golang.org/protobuf/proto"
 )
 
-// Delta is what changed between two flushes. A reader applies it in the order of the fields: sets that come or change,
-// policies, plans; and removes in reverse. Everything is sorted by id or name.
+// Delta is what changed between two flushes. A reader applies it in the order of the fields: sets that come or change, policies,
+// plans, namespaces; and removes in reverse. Everything is sorted by id or name.
 type Delta struct {
 	Sets            []*ringfencev1.AddressSetDelta
 	Policies        []*ringfencev1.WorkloadPolicy
 	RemovedPolicies []string
-	// Namespaces is nil where they did not change.
-	Namespaces *ringfencev1.Namespaces
-	// Plans carry neither version nor window; those are the publisher's to give.
-	Plans []*ringfencev1.NodePlan
-	// ProvisionedVersion is the console's version in force, changed or not.
+	// Plans carry the fields of the node itself whole, and of pods those that changed.
+	Plans             []*ringfencev1.NodePlanDelta
+	Namespaces        []*ringfencev1.NamespacePolicy
+	RemovedNamespaces []string
+	// StartPolicy and ProvisionedVersion, the console's version, are those in force, changed or not.
+	StartPolicy        ringfencev1.EnforcementMode
 	ProvisionedVersion int64
 
-	newVersion bool
+	other bool // one of those two changed
 }
 
 // Empty tells whether nothing changed.
 func (d Delta) Empty() bool {
-	return len(d.Sets)+len(d.Policies)+len(d.RemovedPolicies)+len(d.Plans) == 0 && d.Namespaces == nil && !d.newVersion
+	return len(d.Sets)+len(d.Policies)+len(d.RemovedPolicies)+len(d.Plans)+len(d.Namespaces)+len(d.RemovedNamespaces) == 0 && !d.other
 }
 
 // Policy is the whole compiled policy, sorted.
@@ -41,132 +41,224 @@ type Policy struct {
 	Warnings []string
 }
 
-// ledger remembers what the last flush gave out of one kind of object, and which may have changed since.
-type ledger[M proto.Message] struct {
-	given   map[string]M
-	touched map[string]bool
-}
-
-func newLedger[M proto.Message]() *ledger[M] {
-	return &ledger[M]{given: map[string]M{}, touched: map[string]bool{}}
-}
-
-func (l *ledger[M]) touch(id string) { l.touched[id] = true }
-
-// flush compares the touched objects with what was given before; current tells whether an object exists now.
-func (l *ledger[M]) flush(current func(id string) (M, bool)) (changed []M, removed []string) {
-	for _, id := range slices.Sorted(maps.Keys(take(&l.touched))) {
-		before, had := l.given[id]
-		now, has := current(id)
-		switch {
-		case has && (!had || !proto.Equal(before, now)):
-			l.given[id] = now
-			changed = append(changed, now)
-		case had && !has:
-			delete(l.given, id)
-			removed = append(removed, id)
-		}
-	}
-	return changed, removed
-}
-
-// publication is what the flushes so far gave out.
-type publication struct {
-	policies   *ledger[*ringfencev1.WorkloadPolicy]
-	plans      *ledger[*ringfencev1.NodePlan]
-	namespaces *ringfencev1.Namespaces
-	version    int64
-}
-
-func newPublication() *publication {
-	return &publication{policies: newLedger[*ringfencev1.WorkloadPolicy](), plans: newLedger[*ringfencev1.NodePlan]()}
-}
-
 // Flush gives everything that changed since the last flush. The first one gives the whole policy.
 func (e *Engine) Flush() Delta {
 	e.settle()
-	version := e.provision.force.version
-	d := Delta{Sets: e.sets.flush(), ProvisionedVersion: version, newVersion: version != e.published.version}
-	e.published.version = version
-	d.Policies, d.RemovedPolicies = e.published.policies.flush(e.policies.message)
-	var removed []string
-	d.Plans, removed = e.published.plans.flush(e.plan)
-	for _, name := range removed {
-		d.Plans = append(d.Plans, &ringfencev1.NodePlan{Node: name, ProvisionedVersion: version, Removed: true})
-	}
-	slices.SortFunc(d.Plans, func(a, b *ringfencev1.NodePlan) int { return cmp.Compare(a.GetNode(), b.GetNode()) })
-	if !proto.Equal(e.namespaces, e.published.namespaces) {
-		d.Namespaces, e.published.namespaces = e.namespaces, e.namespaces
-	}
+	d := Delta{StartPolicy: e.settings.startPolicy(), ProvisionedVersion: e.provision.force.version}
+	d.other = d.StartPolicy != e.given.start || d.ProvisionedVersion != e.given.version || !e.flushed && d.ProvisionedVersion != 0
+	e.given.start, e.given.version = d.StartPolicy, d.ProvisionedVersion
+	d.Sets = e.sets.flush(e, take(&e.stale.moved))
+	d.Policies, d.RemovedPolicies = e.flushPolicies()
+	d.Plans = e.flushPlans()
+	d.Namespaces, d.RemovedNamespaces = e.flushNamespaces()
+	e.flushed = true
+	e.collect()
 	return d
 }
 
-func (e *Engine) plan(name string) (*ringfencev1.NodePlan, bool) {
-	n := e.cluster.nodes[name]
-	if n == nil || n.plan == nil {
-		return nil, false
+func (e *Engine) flushPolicies() (changed []*ringfencev1.WorkloadPolicy, removed []string) {
+	for _, p := range e.stale.given {
+		p.touched = false
+		switch {
+		case p.users > 0 && p.hash != p.given:
+			changed = append(changed, p.take(e))
+		case p.users == 0 && p.given != 0:
+			removed = append(removed, p.idText())
+		}
+		if p.given = p.hash; p.users == 0 {
+			p.given = 0
+			p.drop(e)
+		}
+		p.message = nil
 	}
-	return n.plan, true
+	e.forgetParts()
+	e.stale.given = trim(e.stale.given)
+	slices.SortFunc(changed, func(a, b *ringfencev1.WorkloadPolicy) int { return cmp.Compare(a.GetId(), b.GetId()) })
+	slices.Sort(removed)
+	return changed, removed
+}
+
+// take gives the policy's message, compiled again where it was not kept.
+func (p *workloadPolicy) take(e *Engine) *ringfencev1.WorkloadPolicy {
+	if p.message != nil {
+		return p.message
+	}
+	return e.compile(p)
+}
+
+// drop takes a policy that nobody needs out of its label set.
+func (p *workloadPolicy) drop(e *Engine) {
+	p.labels.policies = slices.DeleteFunc(p.labels.policies, func(q *workloadPolicy) bool { return q == p })
+	e.stale.labelSet(p.labels)
+}
+
+// flushPlans gives of each node that changed its own fields, where they changed or any pod did, and the pods that changed.
+func (e *Engine) flushPlans() []*ringfencev1.NodePlanDelta {
+	changed := e.changedPods()
+	left := take(&e.stale.left)
+	gone := map[*node][]string{}
+	for d, given := range left {
+		if given != 0 {
+			gone[d.node] = append(gone[d.node], d.uid)
+		}
+	}
+	var out []*ringfencev1.NodePlanDelta
+	for _, n := range e.stale.plans {
+		n.stale = false
+		if d := e.flushPlan(n, changed[n], gone[n]); d != nil {
+			out = append(out, d)
+		}
+	}
+	e.stale.plans = trim(e.stale.plans)
+	slices.SortFunc(out, func(a, b *ringfencev1.NodePlanDelta) int { return cmp.Compare(a.GetNode(), b.GetNode()) })
+	return out
+}
+
+// changedPods sorts the pods that changed by node, and notes those that are not planned any more as gone.
+func (e *Engine) changedPods() map[*node][]*pod {
+	changed := map[*node][]*pod{}
+	for _, p := range e.stale.pods {
+		p.set(staleFlag, false)
+		if p.is(gone) {
+			continue
+		}
+		at := departure{}
+		before := p.given
+		if before == 0 && len(e.stale.left) > 0 {
+			at = departure{p.node, p.runtimeUID()}
+			before = e.stale.left[at]
+		}
+		now := uint64(0)
+		if p.planned() && p.group.policy != nil {
+			now = p.hash()
+		}
+		if p.given = now; at.node != nil && now != 0 {
+			delete(e.stale.left, at)
+		}
+		switch {
+		case now == before:
+		case now != 0:
+			changed[p.node] = append(changed[p.node], p)
+		case at.node == nil:
+			e.stale.left[departure{p.node, p.runtimeUID()}] = before
+		}
+	}
+	e.stale.pods = trim(e.stale.pods)
+	return changed
+}
+
+func (e *Engine) flushPlan(n *node, pods []*pod, gone []string) *ringfencev1.NodePlanDelta {
+	if !n.hasPlan() {
+		if !n.given {
+			return nil
+		}
+		n.given, n.givenHash = false, 0
+		return &ringfencev1.NodePlanDelta{Node: n.name, Removed: true}
+	}
+	d := n.head()
+	hash := hashHead(d)
+	if n.given && hash == n.givenHash && len(pods)+len(gone) == 0 {
+		return nil
+	}
+	n.given, n.givenHash = true, hash
+	room := make([]ringfencev1.PodPlan, len(pods))
+	d.Pods = make([]*ringfencev1.PodPlan, len(pods))
+	for i, p := range pods {
+		p.plan(&room[i])
+		d.Pods[i] = &room[i]
+	}
+	slices.SortFunc(d.Pods, comparePlans)
+	slices.Sort(gone)
+	d.RemovedPods = gone
+	return d
+}
+
+func (e *Engine) flushNamespaces() (changed []*ringfencev1.NamespacePolicy, removed []string) {
+	for _, ns := range e.stale.namespaces {
+		ns.stale = false
+		if !ns.listed() {
+			if ns.given != 0 {
+				removed = append(removed, ns.name)
+			}
+			ns.given = 0
+			continue
+		}
+		m := e.namespaceMessage(ns)
+		if hash := hashNamespace(m); hash != ns.given {
+			ns.given = hash
+			changed = append(changed, m)
+		}
+	}
+	slices.SortFunc(changed, func(a, b *ringfencev1.NamespacePolicy) int { return cmp.Compare(a.GetNamespace(), b.GetNamespace()) })
+	slices.Sort(removed)
+	return changed, removed
+}
+
+// collect forgets what nothing refers to any more. Between flushes it stays, for the next one compares with it.
+func (e *Engine) collect() {
+	for _, sel := range e.stale.selectors {
+		if sel.stale = false; !sel.used() && (sel.pods == nil || sel.pods.users == 0 && !sel.pods.published) {
+			if sel.pods != nil {
+				e.sets.drop(sel.pods)
+			}
+			e.table.dropSelector(sel)
+		}
+	}
+	e.stale.selectors = trim(e.stale.selectors)
+	for _, ls := range e.stale.labelSets {
+		if ls.deserted = false; !ls.used() {
+			e.table.dropSet(ls)
+		}
+	}
+	e.stale.labelSets = trim(e.stale.labelSets)
+	for _, ns := range e.stale.namespaces {
+		if !ns.used() {
+			delete(e.cluster.namespaces, ns.name)
+		}
+	}
+	if e.flushed {
+		e.stale.namespaces = trim(e.stale.namespaces)
+	}
 }
 
 // Policy gives the whole compiled policy. It does not touch what Flush will give.
 func (e *Engine) Policy() Policy {
 	e.settle()
-	p := Policy{Sets: e.sets.messages(), Policies: e.policies.messages(), Namespaces: e.namespaces,
-		ProvisionedVersion: e.provision.force.version}
+	p := Policy{Namespaces: e.Namespaces(), ProvisionedVersion: e.provision.force.version, Warnings: e.warnings()}
+	for _, s := range e.sets.inUse() {
+		p.Sets = append(p.Sets, s.message())
+	}
+	for _, w := range e.workloadPolicies() {
+		p.Policies = append(p.Policies, w.take(e))
+	}
+	e.forgetParts()
 	for _, name := range slices.Sorted(maps.Keys(e.cluster.nodes)) {
-		if plan, exists := e.plan(name); exists {
-			p.Plans = append(p.Plans, plan)
+		if n := e.cluster.nodes[name]; n.hasPlan() {
+			p.Plans = append(p.Plans, e.plan(n))
 		}
 	}
-	p.Warnings = slices.Concat(e.book.warnings, e.profiles.warnings(e.labels), e.provision.warnings())
-	slices.Sort(p.Warnings)
-	p.Warnings = slices.Compact(p.Warnings)
 	return p
 }
 
-// policyStore holds the workload policies that pods use.
-type policyStore struct {
-	byKey map[policyKey]*workloadPolicy
-	byID  map[string]*workloadPolicy
-}
-
-func newPolicyStore() *policyStore {
-	return &policyStore{byKey: map[policyKey]*workloadPolicy{}, byID: map[string]*workloadPolicy{}}
-}
-
-// get gives the policy for a label set and mode; a new one is marked to be compiled.
-func (t *policyStore) get(k policyKey, s *stale) *workloadPolicy {
-	p := t.byKey[k]
-	if p == nil {
-		p = newWorkloadPolicy(k)
-		t.byKey[k], t.byID[p.id] = p, p
-		s.policies[p] = true
+// workloadPolicies lists those that anybody needs, sorted by id.
+func (e *Engine) workloadPolicies() []*workloadPolicy {
+	var out []*workloadPolicy
+	for _, ls := range e.table.sets {
+		for _, p := range ls.policies {
+			if p.users > 0 {
+				out = append(out, p)
+			}
+		}
 	}
-	return p
-}
-
-// drop gives up a policy that no pod uses.
-func (t *policyStore) drop(p *workloadPolicy, sets *setStore) {
-	p.abandon(sets)
-	delete(t.byKey, p.policyKey)
-	if t.byID[p.id] == p {
-		delete(t.byID, p.id)
-	}
-}
-
-func (t *policyStore) message(id string) (*ringfencev1.WorkloadPolicy, bool) {
-	p := t.byID[id]
-	if p == nil {
-		return nil, false
-	}
-	return p.message, true
-}
-
-func (t *policyStore) messages() []*ringfencev1.WorkloadPolicy {
-	var out []*ringfencev1.WorkloadPolicy
-	for _, id := range slices.Sorted(maps.Keys(t.byID)) {
-		out = append(out, t.byID[id].message)
-	}
+	slices.SortFunc(out, func(a, b *workloadPolicy) int { return cmp.Compare(a.id, b.id) })
 	return out
+}
+
+func (e *Engine) warnings() []string {
+	out := slices.Concat(e.console.profileWarnings(), e.provision.warnings())
+	for _, s := range e.ruleSets {
+		out = append(out, s.warnings...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

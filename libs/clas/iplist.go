@@ -3,6 +3,7 @@ package clas
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -15,7 +16,8 @@ type ipList struct {
 	addresses  *netipx.IPSet
 	// prefixes are sorted, IPv4 first, and do not overlap.
 	prefixes []string
-	fqdns    []string
+	// fqdns are sorted and in lower case, without a trailing dot.
+	fqdns []string
 }
 
 // parseIPList merges the ranges and subtracts the exclusions, whatever their order.
@@ -41,11 +43,45 @@ func parseIPList(m *ringfencev1.IpList) (*ipList, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ip list %s: ranges: %w", m.GetHref(), err)
 	}
-	list := &ipList{href: m.GetHref(), name: m.GetName(), addresses: set, fqdns: m.GetFqdns()}
+	list := &ipList{href: m.GetHref(), name: m.GetName(), addresses: set}
 	for _, prefix := range set.Prefixes() {
 		list.prefixes = append(list.prefixes, prefix.String())
 	}
+	for i, name := range m.GetFqdns() {
+		if name = canonicalName(name); name == "" {
+			return nil, fmt.Errorf("ip list %s: fqdns[%d]: empty", m.GetHref(), i)
+		}
+		list.fqdns = append(list.fqdns, name)
+	}
+	slices.Sort(list.fqdns)
+	list.fqdns = slices.Compact(list.fqdns)
 	return list, nil
+}
+
+// canonicalName writes a DNS name in lower case, without a trailing dot.
+func canonicalName(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+
+// matchesName tells whether a pattern, in which * is any run of characters, matches a name. Both are canonical.
+func matchesName(pattern, name string) bool {
+	first, rest, wild := strings.Cut(pattern, "*")
+	if !wild {
+		return pattern == name
+	}
+	if !strings.HasPrefix(name, first) {
+		return false
+	}
+	name = name[len(first):]
+	for {
+		part, more, wild := strings.Cut(rest, "*")
+		if !wild {
+			return strings.HasSuffix(name, part)
+		}
+		at := strings.Index(name, part)
+		if at < 0 {
+			return false
+		}
+		name, rest = name[at+len(part):], more
+	}
 }
 
 // parseSpan reads an address, a CIDR or an inclusive range.
@@ -90,30 +126,4 @@ func parseAddress(text string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("%q is not an IP address", text)
 	}
 	return addr.Unmap(), nil
-}
-
-// parseAddresses reads the addresses of an object's field, keeps their order and drops repeats.
-func parseAddresses(texts []string, object, field string) ([]netip.Addr, error) {
-	var out []netip.Addr
-	seen := map[netip.Addr]bool{}
-	for i, text := range texts {
-		addr, err := parseAddress(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %s[%d]: %w", object, field, i, err)
-		}
-		if !seen[addr] {
-			seen[addr] = true
-			out = append(out, addr)
-		}
-	}
-	return out, nil
-}
-
-// texts writes addresses in canonical text form.
-func texts(addresses []netip.Addr) []string {
-	out := make([]string, len(addresses))
-	for i, a := range addresses {
-		out[i] = a.String()
-	}
-	return out
 }

@@ -104,13 +104,20 @@ func TestAnIPListThatChangesReplacesItsSetAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestDomainNamesAreReported(t *testing.T) {
+func TestDomainNamesReachTheEnforcerAsNames(t *testing.T) {
 	e := clas.New()
 	list := ipList("x", span("192.0.2.1", ""))
-	list.GetIpList().Fqdns = []string{"*.example.com"}
-	apply(t, e, provisioned(1, 1, list)...)
-	want := "IP list x (/orgs/1/sec_policy/active/ip_lists/x): 1 domain names are not supported and match nothing"
-	if got := e.Policy().Warnings; !slices.Equal(got, []string{want}) {
-		t.Errorf("warnings %q", got)
+	list.GetIpList().Fqdns = []string{"*.Example.com.", "*.example.com"}
+	apply(t, e, shop()...)
+	apply(t, e, provisioned(1, 1, list, outTo("list:x", "ams"))...)
+	for _, s := range e.Policy().Sets {
+		if len(s.GetPrefixes()) > 0 && !slices.Equal(s.GetFqdns(), []string{"*.example.com"}) {
+			t.Errorf("names %q", s.GetFqdns())
+		}
+	}
+	for _, p := range e.Policy().Policies {
+		if slices.Contains(p.GetLabels(), "role=web") && !slices.Contains(p.GetFeatures(), clas.FeatureFQDN) {
+			t.Errorf("features %q of a policy that reaches names", p.GetFeatures())
+		}
 	}
 }

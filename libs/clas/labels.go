@@ -1,11 +1,8 @@
 package clas
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -13,198 +10,211 @@ import (
 // annotationPrefix starts the annotations that request labels: com.illumio.<key>: <value>.
 const annotationPrefix = "com.illumio."
 
-// label is one value of one dimension. Rules and actors meet by key and value; hrefs only name.
-type label struct{ key, value string }
-
-func (l label) String() string { return l.key + "=" + l.value }
-
-func compareLabels(a, b label) int {
-	return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.value, b.value))
-}
-
-// catalogue knows the labels of the console by href. Of a label that went it keeps the key: without it nobody could tell
-// whether a rule that still names the label offers an alternative less or demands a key more.
-type catalogue struct {
-	byHref map[string]catalogued
-	// current counts the hrefs that give a label its key and value now.
-	current map[label]int
-}
-
-type catalogued struct {
-	label
-	gone bool
-}
-
-func newCatalogue() *catalogue {
-	return &catalogue{byHref: map[string]catalogued{}, current: map[label]int{}}
-}
-
-func parseLabel(s subject, m *ringfencev1.Label) error {
-	if err := s.identifies("label", m.GetHref()); err != nil {
-		return err
-	}
-	if m.GetKey() == "" {
-		return fmt.Errorf("label %s: key: empty", m.GetHref())
-	}
-	if m.GetValue() == "" {
-		return fmt.Errorf("label %s: value: empty", m.GetHref())
-	}
-	return nil
-}
-
-// put makes the href stand for the label.
-func (c *catalogue) put(href string, l label) {
-	c.forget(href)
-	c.byHref[href] = catalogued{label: l}
-	c.current[l]++
-}
-
-// bury removes the label and keeps its key.
-func (c *catalogue) bury(href string) {
-	entry := c.byHref[href]
-	c.forget(href)
-	entry.gone = true
-	c.byHref[href] = entry
-}
-
-// forget removes every trace of the href.
-func (c *catalogue) forget(href string) {
-	entry, known := c.byHref[href]
-	if !known {
-		return
-	}
-	delete(c.byHref, href)
-	if entry.gone {
-		return
-	}
-	if c.current[entry.label]--; c.current[entry.label] == 0 {
-		delete(c.current, entry.label)
-	}
-}
-
-// find gives the label that the href stands for now.
-func (c *catalogue) find(href string) (label, bool) {
-	entry, known := c.byHref[href]
-	return entry.label, known && !entry.gone
-}
-
-// keyOf gives the key of a label that is there or once was.
-func (c *catalogue) keyOf(href string) (string, bool) {
-	entry, known := c.byHref[href]
-	return entry.key, known
-}
-
-// exists tells whether the console has the label.
-func (c *catalogue) exists(l label) bool { return c.current[l] > 0 }
-
 // LabelSource says where a label of an endpoint came from.
 type LabelSource string
 
-// The sources of labels.
+// The sources of labels. Of a Kubernetes workload, the first that gives a key its value wins.
 const (
+	// SourceLabelMap is an entry of the LabelMap.
+	SourceLabelMap LabelSource = "label-map"
 	// SourceProfile is the assignment of the namespace's container workload profile.
 	SourceProfile LabelSource = "profile"
 	// SourceAnnotation is a com.illumio annotation of the workload.
 	SourceAnnotation LabelSource = "annotation"
 	// SourceBackends says that a Service has the labels that all its pods agree on.
 	SourceBackends LabelSource = "backends"
+	// SourceWorkload is the console's own workload, for nodes and external workloads.
+	SourceWorkload LabelSource = "workload"
+	// SourcePairingProfile is the pairing profile, for nodes that the console does not know as workloads.
+	SourcePairingProfile LabelSource = "pairing profile"
 )
 
 // sourced is a label with its source.
 type sourced struct {
-	label
+	label  *label
 	source LabelSource
 }
 
-// identity is what labels an actor got, and why not others.
+// identity is the labels that an actor gets, while they are worked out. It is used again for the next actor.
 type identity struct {
-	// labels are sorted by key, one a key.
+	// labels are one a key.
 	labels []sourced
-	// ignored says in words which annotations had no effect.
+	// requests are the labels that annotations and the LabelMap ask for, with or without success.
+	requests []*label
+	// ignored says in words which requests had no effect, if reasons are asked for.
+	reasons bool
 	ignored []string
 }
 
-func (i identity) plain() []label {
-	out := make([]label, len(i.labels))
-	for n, s := range i.labels {
-		out[n] = s.label
+func (i *identity) reset() {
+	i.labels, i.requests, i.ignored = i.labels[:0], i.requests[:0], nil
+}
+
+func (i *identity) ignore(format string, args ...any) {
+	if i.reasons {
+		i.ignored = append(i.ignored, fmt.Sprintf(format, args...))
+	}
+}
+
+// give adds a label unless its key has one.
+func (i *identity) give(l *label, source LabelSource) bool {
+	for _, have := range i.labels {
+		if have.label.key == l.key {
+			return false
+		}
+	}
+	i.labels = append(i.labels, sourced{l, source})
+	return true
+}
+
+// plain appends the labels, sorted.
+func (i *identity) plain(out []*label) []*label {
+	start := len(out)
+	for _, s := range i.labels {
+		out = append(out, s.label)
+	}
+	if len(out)-start > 1 {
+		slices.SortFunc(out[start:], compareLabels)
 	}
 	return out
 }
 
-// from gives the same labels from another source.
-func (i identity) from(source LabelSource) identity {
-	out := identity{labels: slices.Clone(i.labels)}
-	for n := range out.labels {
-		out.labels[n].source = source
+// identify works out the labels of a Kubernetes workload: from the LabelMap, then the profile's assignments, then the
+// annotations for keys that the profile leaves open.
+func (e *Engine) identify(id *identity, p *profile, labels, annotations packed) {
+	id.reset()
+	e.mapLabels(id, e.labelMap.message.GetWorkloadLabelMap(), labels)
+	for i := range p.labels {
+		if l := &p.labels[i]; l.assigned != nil && l.assigned.label != nil && l.assigned.label.key == l.key {
+			id.give(l.assigned.label, SourceProfile)
+		}
 	}
-	return out
+	for name, value := range annotations.all() {
+		if key, asks := requestsLabel(name); asks {
+			e.annotate(id, p, name, key, value)
+		}
+	}
 }
 
-// resolve gives a workload its labels: the profile's assignments, then the annotations for keys that the profile leaves
-// open, if the console has the label and no restriction excludes it.
-func (c *catalogue) resolve(p *profile, annotations map[string]string) identity {
-	var id identity
-	for key, href := range p.assigned {
-		if l, ok := c.find(href); ok && l.key == key {
-			id.labels = append(id.labels, sourced{l, SourceProfile})
-		}
+func (e *Engine) annotate(id *identity, p *profile, name, key, value string) {
+	l := e.table.label(key, value)
+	id.requests = append(id.requests, l)
+	if reason := refuses(p, l); reason != "" {
+		id.ignore("annotation %s: %q: %s", name, value, reason)
+	} else if !id.give(l, SourceAnnotation) {
+		id.ignore("annotation %s: %q: the LabelMap gives this key", name, value)
 	}
-	for name, value := range annotations {
-		key, isLabel := strings.CutPrefix(name, annotationPrefix)
-		if !isLabel {
-			continue
-		}
-		l := label{key, value}
-		if reason := c.refuses(p, l); reason != "" {
-			id.ignored = append(id.ignored, fmt.Sprintf("annotation %s: %q: %s", name, value, reason))
-			continue
-		}
-		id.labels = append(id.labels, sourced{l, SourceAnnotation})
-	}
-	slices.SortFunc(id.labels, func(a, b sourced) int { return compareLabels(a.label, b.label) })
-	slices.Sort(id.ignored)
-	return id
 }
 
 // refuses says why an annotation's label is not taken, or nothing.
-func (c *catalogue) refuses(p *profile, l label) string {
-	if _, fixed := p.assigned[l.key]; fixed {
+func refuses(p *profile, l *label) string {
+	say := p.on(l.key)
+	switch {
+	case say != nil && say.assigned != nil:
 		return "the profile fixes this key"
-	}
-	if !c.exists(l) {
+	case l.hrefs == 0:
 		return "the console has no such label"
+	case say != nil && !slices.ContainsFunc(say.restriction, func(r *reference) bool { return r.label == l }):
+		return "the profile's restriction does not list it"
 	}
-	hrefs, restricted := p.restricted[l.key]
-	if !restricted {
-		return ""
-	}
-	for _, href := range hrefs {
-		if allowed, ok := c.find(href); ok && allowed == l {
-			return ""
-		}
-	}
-	return "the profile's restriction does not list it"
+	return ""
 }
 
-// hasLabelAnnotation tells whether any annotation requests a label.
-func hasLabelAnnotation(annotations map[string]string) bool {
-	for name := range annotations {
-		if strings.HasPrefix(name, annotationPrefix) {
-			return true
+// mapLabels gives what the entries of a LabelMap make of Kubernetes labels. The first entry that gives a key its value wins.
+func (e *Engine) mapLabels(id *identity, entries []*ringfencev1.LabelMapping, labels packed) {
+	for _, entry := range entries {
+		value, there := labels.get(entry.GetFromKey())
+		if !there {
+			continue
+		}
+		if value = translate(entry, value); value == "" {
+			continue
+		}
+		l := e.table.label(entry.GetToKey(), value)
+		id.requests = append(id.requests, l)
+		switch {
+		case !e.dimension(l.key):
+			id.ignore("LabelMap %s: %s: the console has no labels of key %s", entry.GetFromKey(), l, l.key)
+		case l.hrefs == 0 && !entry.GetAllowCreate():
+			id.ignore("LabelMap %s: the console has no label %s, and allowCreate is not set", entry.GetFromKey(), l)
+		case !id.give(l, SourceLabelMap):
+			id.ignore("LabelMap %s: %s: an earlier entry gives this key", entry.GetFromKey(), l)
 		}
 	}
-	return false
 }
 
-// canonical writes sorted labels so that different label sets never read alike.
-func canonical(labels []label) string {
-	var b []byte
-	for _, l := range labels {
-		b = strconv.AppendQuote(b, l.key)
-		b = append(b, '=')
-		b = strconv.AppendQuote(b, l.value)
-		b = append(b, ',')
+// translate gives the console's value for a Kubernetes one. A value that no entry names is passed through.
+func translate(entry *ringfencev1.LabelMapping, value string) string {
+	for _, v := range entry.GetValuesMap() {
+		if v.GetFrom() == value {
+			return v.GetTo()
+		}
 	}
-	return string(b)
+	return value
+}
+
+// labelMapName is the one LabelMap that counts.
+const labelMapName = "default"
+
+func (e *Engine) putLabelMap(s subject, sequence uint64, m *ringfencev1.LabelMap) error {
+	if err := s.names("labelmap", "", m.GetName()); err != nil {
+		return err
+	}
+	if err := checkMappings(m.GetName(), "node_label_map", m.GetNodeLabelMap()); err != nil {
+		return err
+	}
+	if err := checkMappings(m.GetName(), "workload_label_map", m.GetWorkloadLabelMap()); err != nil {
+		return err
+	}
+	if m.GetName() != labelMapName {
+		return fmt.Errorf("label map %s: name: only %s counts", m.GetName(), labelMapName)
+	}
+	e.labelMap = record[*ringfencev1.LabelMap]{sequence, m}
+	e.relabelAll()
+	return nil
+}
+
+func checkMappings(name, list string, entries []*ringfencev1.LabelMapping) error {
+	for i, entry := range entries {
+		if entry.GetFromKey() == "" {
+			return fmt.Errorf("label map %s: %s[%d].from_key: empty", name, list, i)
+		}
+		if entry.GetToKey() == "" {
+			return fmt.Errorf("label map %s: %s[%d].to_key: empty", name, list, i)
+		}
+	}
+	return nil
+}
+
+// relabelMapped labels everything anew where a LabelMap may map differently now.
+func (e *Engine) relabelMapped() {
+	if len(e.labelMap.message.GetNodeLabelMap())+len(e.labelMap.message.GetWorkloadLabelMap()) > 0 {
+		e.relabelAll()
+	}
+}
+
+func (e *Engine) relabelAll() {
+	for _, ns := range e.cluster.namespaces {
+		e.stale.namespace(ns)
+	}
+	for _, n := range e.cluster.nodes {
+		n.relabel(e)
+	}
+}
+
+// request notes which labels an actor asks for now, so that it is labelled anew when one of them comes or goes.
+func (e *Engine) request(actor labelled, before, now []*label) []*label {
+	if slices.Equal(before, now) {
+		return before
+	}
+	for _, l := range now {
+		l.requesters.add(actor)
+	}
+	for _, l := range before {
+		if !slices.Contains(now, l) {
+			l.requesters.remove(actor)
+			e.table.collect(l)
+		}
+	}
+	return slices.Clone(now)
 }

@@ -106,7 +106,7 @@ func TestProfiles(t *testing.T) {
 func TestNamespacesListWhatIsKnownByFactOrProfile(t *testing.T) {
 	e := clas.New()
 	apply(t, e, namespaceFact("a"), profileFact("b", managed("b", full)), profileFact("default", managed("", pb.EnforcementMode_ENFORCEMENT_MODE_IDLE)))
-	want := &pb.Namespaces{Namespaces: []*pb.NamespacePolicy{
+	want := &pb.Namespaces{StartPolicy: pb.EnforcementMode_ENFORCEMENT_MODE_VISIBILITY_ONLY, Namespaces: []*pb.NamespacePolicy{
 		{Namespace: "a", Managed: true, Mode: pb.EnforcementMode_ENFORCEMENT_MODE_IDLE},
 		{Namespace: "b", Managed: true, Mode: full}}}
 	if got := e.Policy().Namespaces; got.String() != want.String() {
@@ -114,8 +114,8 @@ func TestNamespacesListWhatIsKnownByFactOrProfile(t *testing.T) {
 	}
 	e.Flush()
 	apply(t, e, gone(namespaceFact("a"), ""), gone(profileFact("b", managed("b", full)), ""))
-	if d := e.Flush(); d.Namespaces == nil || len(d.Namespaces.GetNamespaces()) != 0 {
-		t.Errorf("namespaces %v, want none", d.Namespaces)
+	if d := e.Flush(); len(d.Namespaces) > 0 || !slices.Equal(d.RemovedNamespaces, []string{"a", "b"}) {
+		t.Errorf("namespaces %v, without %v, want none", d.Namespaces, d.RemovedNamespaces)
 	}
 }
 
@@ -126,15 +126,15 @@ func TestProfilesWarnOfLabelsThatAreGone(t *testing.T) {
 	apply(t, e, labelFact("prod", "env", "prod"), profileFact("x", p))
 	name := "profile of namespace x (" + profHref("x") + "): "
 	want := []string{
-		name + "assignment of env: label /orgs/1/labels/never is gone; its workloads carry no label of this key",
-		name + "assignment of role: label /orgs/1/labels/prod has key env; its workloads carry no label of key role",
+		name + "assignment of env: label /orgs/1/labels/never is gone; its workloads carry no label of this key from the profile",
+		name + "assignment of role: label /orgs/1/labels/prod has key env; its workloads carry no label of key role from the profile",
 		name + "restriction of app: label /orgs/1/labels/never is gone; no annotation can request it",
 	}
 	if got := e.Policy().Warnings; !slices.Equal(got, want) {
 		t.Errorf("warnings %q, want %q", got, want)
 	}
 	apply(t, e, gone(profileFact("x", p), ""), profileFact("d", managed("", full, "env=never")))
-	if got := e.Policy().Warnings; len(got) != 1 || got[0] != "default profile ("+profHref("d")+"): assignment of env: label /orgs/1/labels/never is gone; its workloads carry no label of this key" {
+	if got := e.Policy().Warnings; len(got) != 1 || got[0] != "default profile ("+profHref("d")+"): assignment of env: label /orgs/1/labels/never is gone; its workloads carry no label of this key from the profile" {
 		t.Errorf("warnings %q", got)
 	}
 }

@@ -6,118 +6,168 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// held is a fact that the engine keeps.
-type held struct {
-	subject  string
-	sequence uint64
-	fact     *ringfencev1.Fact
+// digest is a SHA-256.
+type digest [sha256.Size]byte
+
+func (d digest) String() string { return hex.EncodeToString(d[:]) }
+
+// parseDigest reads lower-case hexadecimal.
+func parseDigest(text string) (d digest, ok bool) {
+	if len(text) != 2*len(d) {
+		return d, false
+	}
+	for i := range d {
+		hi, lo := digit(text[2*i]), digit(text[2*i+1])
+		if hi > 15 || lo > 15 {
+			return d, false
+		}
+		d[i] = hi<<4 | lo
+	}
+	return d, true
 }
 
-// compareHeld sorts by place in the log. The subject decides between facts that were applied under one number.
-func compareHeld(a, b held) int {
-	return cmp.Or(cmp.Compare(a.sequence, b.sequence), cmp.Compare(a.subject, b.subject))
+// storedObject is a content-addressed object with its first place in the log. Rule sets are kept encoded, for they are many,
+// and are read again when they must be resolved anew.
+type storedObject struct {
+	sha      digest
+	sequence uint64
+	href     string
+	encoded  []byte
+	// content is what rules are resolved from: *ipList, portSet, *ringfencev1.LabelGroup, *ringfencev1.VirtualService; for rule sets and
+	// boundaries it is nil.
+	content any
+	// fresh is the message of a rule set or boundary until it was resolved once.
+	fresh *ringfencev1.PceObject
+}
+
+// isRuleSet tells whether the object holds rules: a rule set or a boundary.
+func (o *storedObject) isRuleSet() bool { return o.content == nil }
+
+// message decodes the object.
+func (o *storedObject) message() *ringfencev1.PceObject {
+	if m := o.fresh; m != nil {
+		o.fresh = nil
+		return m
+	}
+	m := &ringfencev1.PceObject{}
+	if err := proto.Unmarshal(o.encoded, m); err != nil {
+		panic(fmt.Sprintf("object %s, which was encoded here: %v", o.href, err)) // only broken memory gets here
+	}
+	return m
 }
 
 // provision is the console's versioned side: objects by content, the last chunk of each number, and the version in force.
 // A version takes effect at the fact that completes it, be it a chunk or an object.
 type provision struct {
-	objects map[string]storedObject
+	objects map[digest]*storedObject
 	// slots holds the last chunk of each number, of whatever version.
-	slots map[uint32]held
-	// complete says that the slots hold all chunks of a version that is not in force; missing are the objects, by
-	// SHA-256, that it lacks.
+	slots map[uint32]*chunk
+	// complete says that the slots hold all chunks of a version that is not in force; missing are the objects that it lacks.
 	complete bool
-	missing  map[string]string
+	missing  map[digest]string
 	force    manifest
 }
 
-// storedObject is a content-addressed object with its first place in the log.
-type storedObject struct {
-	held
-	content any // *ringfencev1.RuleSet, *ipList or portSet
-	href    string
+// chunk is a part of a version.
+type chunk struct {
+	sequence uint64
+	edition  edition
+	number   uint32
+	entries  []entry
+	unknown  []byte
 }
 
-// manifest is a version in force.
-type manifest struct {
-	version  int64
-	chunks   []held
-	objects  map[string]bool // by SHA-256
-	ruleSets map[string]*ringfencev1.RuleSet
-	ipLists  map[string]*ipList
-	services map[string]portSet
+type entry struct {
+	href string
+	sha  digest
 }
 
 // edition tells versions apart, also two of one number: a console that was restored counts on from where its backup was.
 type edition struct {
 	version int64
 	chunks  uint32
-	at      time.Time
+	seconds int64
+	nanos   int32
+	timed   bool
 }
 
-var hexSHA256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
+// manifest is a version in force.
+type manifest struct {
+	version int64
+	chunks  []*chunk
+	byHref  map[string]*storedObject
+	listed  map[digest]bool
+}
 
 func newProvision() *provision {
-	return &provision{objects: map[string]storedObject{}, slots: map[uint32]held{}}
+	return &provision{objects: map[digest]*storedObject{}, slots: map[uint32]*chunk{}}
 }
 
-// putObject takes in a content-addressed object and reports whether it committed a version.
-func (p *provision) putObject(s subject, h held) (bool, error) {
+// putObject takes in a content-addressed object and reports whether it completed a version.
+func (p *provision) putObject(s subject, sequence uint64, m *ringfencev1.PceObject) (bool, error) {
 	if err := s.is("pce", "object"); err != nil {
 		return false, err
 	}
-	object, sha := h.fact.GetPceObject(), s.rest[0]
-	stored, err := parseObject(object)
+	o, err := parseObject(m)
 	if err != nil {
 		return false, err
 	}
-	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(object)
+	encoded, err := encode(m)
 	if err != nil {
-		return false, fmt.Errorf("%s: encode: %w", stored.href, err)
+		return false, fmt.Errorf("%s: %w", o.href, err)
 	}
-	if sum := sha256.Sum256(encoded); hex.EncodeToString(sum[:]) != sha {
-		return false, fmt.Errorf("%s: sha256: the content has %x, the subject says %s", stored.href, sum, sha)
+	o.sha = sha256.Sum256(encoded)
+	if claimed, ok := parseDigest(s.id()); !ok || claimed != o.sha {
+		return false, fmt.Errorf("%s: sha256: the content has %s, the subject says %s", o.href, o.sha, s.id())
 	}
-	if _, repeated := p.objects[sha]; repeated {
+	if _, repeated := p.objects[o.sha]; repeated {
 		return false, nil
 	}
-	stored.held = h
-	p.objects[sha] = stored
-	if p.complete && p.missing[sha] == stored.href {
-		delete(p.missing, sha)
+	o.sequence, o.encoded = sequence, encoded
+	p.objects[o.sha] = o
+	if p.complete && p.missing[o.sha] == o.href {
+		delete(p.missing, o.sha)
 	}
-	return p.commit(), nil
+	return p.ready(), nil
 }
 
 // parseObject checks an object and gives it in the form that rules are resolved from.
-func parseObject(m *ringfencev1.PceObject) (storedObject, error) {
+func parseObject(m *ringfencev1.PceObject) (*storedObject, error) {
 	switch o := m.GetObject().(type) {
 	case *ringfencev1.PceObject_RuleSet:
-		return storedObject{href: o.RuleSet.GetHref(), content: o.RuleSet}, checkRuleSet(o.RuleSet)
+		return &storedObject{href: o.RuleSet.GetHref(), fresh: m}, checkRuleSet(o.RuleSet)
+	case *ringfencev1.PceObject_EnforcementBoundary:
+		b := o.EnforcementBoundary
+		return &storedObject{href: b.GetHref(), fresh: m}, cmp.Or(requireHref(b.GetHref(), "enforcement boundary"),
+			checkServices("enforcement boundary "+b.GetHref(), b.GetServices()))
 	case *ringfencev1.PceObject_IpList:
 		list, err := parseIPList(o.IpList)
-		return storedObject{href: o.IpList.GetHref(), content: list}, requireHref(err, o.IpList.GetHref(), "ip list")
+		return &storedObject{href: o.IpList.GetHref(), content: list}, cmp.Or(err, requireHref(o.IpList.GetHref(), "ip list"))
 	case *ringfencev1.PceObject_Service:
 		ports, err := parseService(o.Service)
-		return storedObject{href: o.Service.GetHref(), content: ports}, requireHref(err, o.Service.GetHref(), "service")
+		return &storedObject{href: o.Service.GetHref(), content: ports}, cmp.Or(err, requireHref(o.Service.GetHref(), "service"))
+	case *ringfencev1.PceObject_LabelGroup:
+		return &storedObject{href: o.LabelGroup.GetHref(), content: o.LabelGroup}, checkGroup(o.LabelGroup)
+	case *ringfencev1.PceObject_VirtualService:
+		return &storedObject{href: o.VirtualService.GetHref(), content: o.VirtualService}, checkVirtualService(o.VirtualService)
 	}
-	return storedObject{}, fmt.Errorf("pce object: object: neither a rule set, an IP list nor a service")
+	return nil, fmt.Errorf("pce object: object: none of the kinds that this version knows")
 }
 
-func requireHref(err error, href, kind string) error {
-	if err == nil && href == "" {
+func requireHref(href, kind string) error {
+	if href == "" {
 		return fmt.Errorf("%s: href: empty", kind)
 	}
-	return err
+	return nil
 }
 
 func parseService(m *ringfencev1.PceService) (portSet, error) {
@@ -133,72 +183,143 @@ func parseService(m *ringfencev1.PceService) (portSet, error) {
 }
 
 func checkRuleSet(m *ringfencev1.RuleSet) error {
-	if m.GetHref() == "" {
-		return fmt.Errorf("rule set: href: empty")
+	if err := requireHref(m.GetHref(), "rule set"); err != nil {
+		return err
 	}
 	for i, rule := range m.GetRules() {
-		if rule.GetHref() == "" {
-			return fmt.Errorf("rule set %s: rules[%d].href: empty", m.GetHref(), i)
+		if err := checkRule(m, fmt.Sprintf("rules[%d]", i), rule); err != nil {
+			return err
 		}
-		for j, service := range rule.GetServices() {
-			if port := service.GetPort(); port != nil {
-				if _, err := parsePort(port); err != nil {
-					return fmt.Errorf("rule set %s: rule %s: services[%d].%w", m.GetHref(), rule.GetHref(), j, err)
-				}
+	}
+	for i, rule := range m.GetDenyRules() {
+		if err := checkRule(m, fmt.Sprintf("deny_rules[%d].rule", i), rule.GetRule()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRule(set *ringfencev1.RuleSet, field string, rule *ringfencev1.Rule) error {
+	if rule.GetHref() == "" {
+		return fmt.Errorf("rule set %s: %s.href: empty", set.GetHref(), field)
+	}
+	return checkServices(fmt.Sprintf("rule set %s: rule %s", set.GetHref(), rule.GetHref()), rule.GetServices())
+}
+
+func checkServices(object string, services []*ringfencev1.IngressService) error {
+	for i, service := range services {
+		if port := service.GetPort(); port != nil {
+			if _, err := parsePort(port); err != nil {
+				return fmt.Errorf("%s: services[%d].%w", object, i, err)
 			}
 		}
 	}
 	return nil
 }
 
+func checkGroup(m *ringfencev1.LabelGroup) error {
+	if err := requireHref(m.GetHref(), "label group"); err != nil {
+		return err
+	}
+	if m.GetKey() == "" {
+		return fmt.Errorf("label group %s: key: empty", m.GetHref())
+	}
+	return nil
+}
+
+func checkVirtualService(m *ringfencev1.VirtualService) error {
+	if err := requireHref(m.GetHref(), "virtual service"); err != nil {
+		return err
+	}
+	object := "virtual service " + m.GetHref()
+	for i, a := range m.GetAddresses() {
+		if _, err := parseAddr(a.GetAddress()); err != nil {
+			return fmt.Errorf("%s: addresses[%d].address: %w", object, i, err)
+		}
+		if a.GetPort() > maxPort {
+			return fmt.Errorf("%s: addresses[%d].port: %d is above 65535", object, i, a.GetPort())
+		}
+	}
+	return checkServices(object, m.GetServices())
+}
+
 // removeObject drops an object that the version in force does not need.
-func (p *provision) removeObject(sha string) {
-	if _, known := p.objects[sha]; !known || p.force.objects[sha] {
+func (p *provision) removeObject(s subject) {
+	sha, ok := parseDigest(s.id())
+	if !ok || p.objects[sha] == nil || p.force.listed[sha] {
 		return
 	}
 	delete(p.objects, sha)
 	p.recount()
 }
 
-// putChunk takes in a part of a version and reports whether it committed the version.
-func (p *provision) putChunk(s subject, h held) (bool, error) {
+// putChunk takes in a part of a version and reports whether it completed the version.
+func (p *provision) putChunk(s subject, sequence uint64, m *ringfencev1.Provisioned) (bool, error) {
 	if err := s.is("pce", "provisioned"); err != nil {
 		return false, err
 	}
-	m := h.fact.GetProvisioned()
-	if err := checkChunk(s, m); err != nil {
+	c, err := parseChunk(s, sequence, m)
+	if err != nil {
 		return false, err
 	}
-	p.slots[m.GetChunk()] = h
+	p.slots[c.number] = c
 	p.recount()
-	return p.commit(), nil
+	return p.ready(), nil
 }
 
-func checkChunk(s subject, m *ringfencev1.Provisioned) error {
-	if s.rest[0] != strconv.FormatUint(uint64(m.GetChunk()), 10) {
-		return fmt.Errorf("provisioned version %d: chunk: %d, the subject is %s", m.GetVersion(), m.GetChunk(), s.text)
+func parseChunk(s subject, sequence uint64, m *ringfencev1.Provisioned) (*chunk, error) {
+	object := fmt.Sprintf("provisioned version %d", m.GetVersion())
+	if s.id() != strconv.FormatUint(uint64(m.GetChunk()), 10) {
+		return nil, fmt.Errorf("%s: chunk: %d, the subject is %s", object, m.GetChunk(), s.text)
 	}
 	if m.GetChunk() >= m.GetChunks() {
-		return fmt.Errorf("provisioned version %d: chunk: %d of %d", m.GetVersion(), m.GetChunk(), m.GetChunks())
+		return nil, fmt.Errorf("%s: chunk: %d of %d", object, m.GetChunk(), m.GetChunks())
 	}
-	seen := map[string]bool{}
-	for i, entry := range m.GetEntries() {
+	c := &chunk{sequence: sequence, edition: editionOf(m), number: m.GetChunk(), entries: make([]entry, 0, len(m.GetEntries())),
+		unknown: m.ProtoReflect().GetUnknown()}
+	seen := make(map[string]bool, len(m.GetEntries()))
+	for i, x := range m.GetEntries() {
+		sha, ok := parseDigest(x.GetSha256())
 		switch {
-		case entry.GetHref() == "":
-			return fmt.Errorf("provisioned version %d: chunk %d: entries[%d].href: empty", m.GetVersion(), m.GetChunk(), i)
-		case seen[entry.GetHref()]:
-			return fmt.Errorf("provisioned version %d: chunk %d: entries[%d].href: %s is listed twice", m.GetVersion(), m.GetChunk(), i, entry.GetHref())
-		case !hexSHA256.MatchString(entry.GetSha256()):
-			return fmt.Errorf("provisioned version %d: chunk %d: entries[%d].sha256: %q is not one", m.GetVersion(), m.GetChunk(), i, entry.GetSha256())
+		case x.GetHref() == "":
+			return nil, fmt.Errorf("%s: chunk %d: entries[%d].href: empty", object, c.number, i)
+		case seen[x.GetHref()]:
+			return nil, fmt.Errorf("%s: chunk %d: entries[%d].href: %s is listed twice", object, c.number, i, x.GetHref())
+		case !ok:
+			return nil, fmt.Errorf("%s: chunk %d: entries[%d].sha256: %q is not one", object, c.number, i, x.GetSha256())
 		}
-		seen[entry.GetHref()] = true
+		seen[x.GetHref()] = true
+		c.entries = append(c.entries, entry{x.GetHref(), sha})
 	}
-	return nil
+	return c, nil
+}
+
+func editionOf(m *ringfencev1.Provisioned) edition {
+	at := m.GetProvisionedAt()
+	return edition{m.GetVersion(), m.GetChunks(), at.GetSeconds(), at.GetNanos(), at != nil}
+}
+
+// message gives the chunk's fact again.
+func (c *chunk) message() *ringfencev1.Provisioned {
+	m := &ringfencev1.Provisioned{Version: c.edition.version, Chunk: c.number, Chunks: c.edition.chunks}
+	if c.edition.timed {
+		m.ProvisionedAt = timestamppb.New(time.Unix(c.edition.seconds, int64(c.edition.nanos)))
+		m.ProvisionedAt.Seconds, m.ProvisionedAt.Nanos = c.edition.seconds, c.edition.nanos
+	}
+	for _, x := range c.entries {
+		m.Entries = append(m.Entries, &ringfencev1.ManifestEntry{Href: x.href, Sha256: x.sha.String()})
+	}
+	m.ProtoReflect().SetUnknown(slices.Clone(c.unknown))
+	return m
+}
+
+func (c *chunk) equal(d *chunk) bool {
+	return d != nil && c.edition == d.edition && c.number == d.number && slices.Equal(c.entries, d.entries)
 }
 
 // removeChunk empties a slot. A version in force keeps its own chunks until the next one.
 func (p *provision) removeChunk(s subject) {
-	number, err := strconv.ParseUint(s.rest[0], 10, 32)
+	number, err := strconv.ParseUint(s.id(), 10, 32)
 	if err != nil {
 		return
 	}
@@ -206,23 +327,18 @@ func (p *provision) removeChunk(s subject) {
 	p.recount()
 }
 
-func editionOf(h held) edition {
-	m := h.fact.GetProvisioned()
-	return edition{version: m.GetVersion(), chunks: m.GetChunks(), at: m.GetProvisionedAt().AsTime()}
-}
-
 // recount finds out whether the slots hold all of a version that is not in force, and which of its objects are missing.
 func (p *provision) recount() {
-	p.complete, p.missing = false, map[string]string{}
-	first, ok := p.slots[0]
-	if !ok || p.count(editionOf(first)) != editionOf(first).chunks || p.inForce() {
+	p.complete, p.missing = false, nil
+	first := p.slots[0]
+	if first == nil || p.count(first.edition) != first.edition.chunks || p.inForce() {
 		return
 	}
-	p.complete = true
-	for number := range editionOf(first).chunks {
-		for _, entry := range p.slots[number].fact.GetProvisioned().GetEntries() {
-			if stored, ok := p.objects[entry.GetSha256()]; !ok || stored.href != entry.GetHref() {
-				p.missing[entry.GetSha256()] = entry.GetHref()
+	p.complete, p.missing = true, map[digest]string{}
+	for number := range first.edition.chunks {
+		for _, x := range p.slots[number].entries {
+			if o := p.objects[x.sha]; o == nil || o.href != x.href {
+				p.missing[x.sha] = x.href
 			}
 		}
 	}
@@ -231,8 +347,8 @@ func (p *provision) recount() {
 // count is how many chunks of an edition are there. Slots beyond its number of chunks hold other editions.
 func (p *provision) count(e edition) uint32 {
 	n := uint32(0)
-	for _, h := range p.slots {
-		if editionOf(h) == e {
+	for _, c := range p.slots {
+		if c.edition == e {
 			n++
 		}
 	}
@@ -241,46 +357,34 @@ func (p *provision) count(e edition) uint32 {
 
 // inForce tells whether the slots repeat the version in force.
 func (p *provision) inForce() bool {
-	for i, h := range p.force.chunks {
-		if !proto.Equal(h.fact.GetProvisioned(), p.slots[uint32(i)].fact.GetProvisioned()) {
+	for _, c := range p.force.chunks {
+		if !c.equal(p.slots[c.number]) {
 			return false
 		}
 	}
 	return len(p.force.chunks) > 0
 }
 
-// commit puts the version in the slots in force if nothing of it is missing.
-func (p *provision) commit() bool {
-	if !p.complete || len(p.missing) > 0 {
-		return false
-	}
-	next := manifest{objects: map[string]bool{}, ruleSets: map[string]*ringfencev1.RuleSet{},
-		ipLists: map[string]*ipList{}, services: map[string]portSet{}}
-	count := editionOf(p.slots[0]).chunks
+// ready tells whether the version in the slots can be put in force.
+func (p *provision) ready() bool { return p.complete && len(p.missing) == 0 }
+
+// commit puts the version in the slots in force, and gives the one before.
+func (p *provision) commit() (before manifest) {
+	count := p.slots[0].edition.chunks
+	next := manifest{byHref: make(map[string]*storedObject, len(p.objects)), listed: make(map[digest]bool, len(p.objects))}
 	for number := range count {
-		h := p.slots[number]
-		next.version = h.fact.GetProvisioned().GetVersion()
-		next.chunks = append(next.chunks, h)
-		for _, entry := range h.fact.GetProvisioned().GetEntries() {
-			next.take(entry.GetSha256(), p.objects[entry.GetSha256()])
+		c := p.slots[number]
+		next.version = c.edition.version
+		next.chunks = append(next.chunks, c)
+		for _, x := range c.entries {
+			o := p.objects[x.sha]
+			next.byHref[o.href], next.listed[x.sha] = o, true
 		}
 	}
-	p.force = next
-	maps.DeleteFunc(p.objects, func(sha string, _ storedObject) bool { return !next.objects[sha] })
+	before, p.force = p.force, next
+	maps.DeleteFunc(p.objects, func(sha digest, _ *storedObject) bool { return !next.listed[sha] })
 	p.recount()
-	return true
-}
-
-func (m *manifest) take(sha string, stored storedObject) {
-	m.objects[sha] = true
-	switch content := stored.content.(type) {
-	case *ringfencev1.RuleSet:
-		m.ruleSets[stored.href] = content
-	case *ipList:
-		m.ipLists[stored.href] = content
-	case portSet:
-		m.services[stored.href] = content
-	}
+	return before
 }
 
 // namedMissing limits how many absent objects a warning names.
@@ -289,16 +393,16 @@ const namedMissing = 5
 // warnings says why the version that came last is not in force.
 func (p *provision) warnings() []string {
 	newest := p.newest()
-	if newest.fact == nil {
+	if newest == nil {
 		return nil
 	}
-	e := editionOf(newest)
+	e := newest.edition
 	prefix := fmt.Sprintf("provisioned version %d is incomplete, version %d stays in force: ", e.version, p.force.version)
-	if !p.complete || editionOf(p.slots[0]) != e {
+	if !p.complete || p.slots[0].edition != e {
 		return []string{fmt.Sprintf("%s%d of %d chunks are there", prefix, p.count(e), e.chunks)}
 	}
 	var out []string
-	for i, sha := range slices.Sorted(maps.Keys(p.missing)) {
+	for i, sha := range slices.SortedFunc(maps.Keys(p.missing), func(a, b digest) int { return slices.Compare(a[:], b[:]) }) {
 		if i == namedMissing {
 			out = append(out, fmt.Sprintf("%s%d more objects are missing", prefix, len(p.missing)-namedMissing))
 			break
@@ -308,38 +412,36 @@ func (p *provision) warnings() []string {
 	return out
 }
 
-// newest is the last chunk that came after the version in force and is not of it.
-func (p *provision) newest() held {
-	var newest, floor held
-	for _, h := range p.force.chunks {
-		floor = latest(floor, h)
+// newest is the last chunk that came after the version in force and is not of it, nil for none.
+func (p *provision) newest() *chunk {
+	var newest, floor *chunk
+	for _, c := range p.force.chunks {
+		floor = latest(floor, c)
 	}
-	for _, h := range p.slots {
-		if h.sequence > floor.sequence && (floor.fact == nil || editionOf(h) != editionOf(floor)) {
-			newest = latest(newest, h)
+	for _, c := range p.slots {
+		if floor == nil || c.sequence > floor.sequence && c.edition != floor.edition {
+			newest = latest(newest, c)
 		}
 	}
 	return newest
 }
 
-func latest(a, b held) held {
-	if compareHeld(a, b) > 0 {
-		return a
+func latest(a, b *chunk) *chunk {
+	if a == nil || b.sequence > a.sequence || b.sequence == a.sequence && b.number > a.number {
+		return b
 	}
-	return b
+	return a
 }
 
-// facts lists everything that brings a new engine to the same state when it is applied in the order of the log.
-func (p *provision) facts() []held {
+// kept lists the chunks that bring a new engine to the same state, with the objects, when they are applied in the order of the
+// log.
+func (p *provision) kept() []*chunk {
 	out := slices.Clone(p.force.chunks)
-	for number, h := range p.slots {
-		if int(number) < len(p.force.chunks) && h == p.force.chunks[number] {
+	for number, c := range p.slots {
+		if int(number) < len(p.force.chunks) && c == p.force.chunks[number] {
 			continue
 		}
-		out = append(out, h)
-	}
-	for _, o := range p.objects {
-		out = append(out, o.held)
+		out = append(out, c)
 	}
 	return out
 }

@@ -149,22 +149,43 @@ func (r *portRange) absorb(next portRange) bool {
 
 func (s portSet) empty() bool { return len(s.ranges) == 0 }
 
-// contains tells whether the set covers a destination port. For ICMP the port is the type, with code 0.
-func (s portSet) contains(protocol uint8, port uint16) bool {
-	return slices.ContainsFunc(s.ranges, func(r portRange) bool { return r.contains(protocol, port) })
+// target is what a packet is for: a destination port, or the type and code of ICMP.
+type target struct {
+	protocol uint8
+	port     uint16
+	code     uint8
 }
 
-func (r portRange) contains(protocol uint8, port uint16) bool {
+// contains tells whether the set covers a target.
+func (s portSet) contains(t target) bool {
+	return slices.ContainsFunc(s.ranges, func(r portRange) bool { return r.contains(t) })
+}
+
+func (r portRange) contains(t target) bool {
 	switch {
 	case r.protocol == anyProtocol:
 		return true
-	case r.protocol != int32(protocol):
+	case r.protocol != int32(t.protocol):
 		return false
 	case isICMP(r.protocol):
-		return r.icmpType == anyICMP || r.icmpType == int32(port) && (r.icmpCode == anyICMP || r.icmpCode == 0)
+		return r.icmpType == anyICMP || r.icmpType == int32(t.port) && (r.icmpCode == anyICMP || r.icmpCode == int32(t.code))
 	}
-	return r.from == 0 || r.from <= uint32(port) && uint32(port) <= r.to
+	return r.from == 0 || r.from <= uint32(t.port) && uint32(t.port) <= r.to
 }
+
+// reaches tells whether a rule on the ports opens a Service's port: it names the port or a target behind it.
+func (s portSet) reaches(port servicePort) bool {
+	return s.contains(target{protocol: port.protocol, port: port.port}) ||
+		slices.ContainsFunc(port.targets, func(t uint16) bool { return s.contains(target{protocol: port.protocol, port: t}) })
+}
+
+// onePort is the set of a single port.
+func onePort(protocol uint8, port uint16) portRange {
+	return portRange{protocol: int32(protocol), from: uint32(port), to: uint32(port), icmpType: anyICMP, icmpCode: anyICMP}
+}
+
+// allServicePorts matches everything.
+var allServicePorts = newPortSet([]portRange{{protocol: anyProtocol, icmpType: anyICMP, icmpCode: anyICMP}})
 
 // union covers what either covers.
 func (s portSet) union(t portSet) portSet {

@@ -89,7 +89,7 @@ func TestPortsContain(t *testing.T) {
 		{&pb.PortRange{Protocol: 1, IcmpType: &eight, IcmpCode: &one}, 1, 8, false},
 	}
 	for _, c := range cases {
-		if got := portsOf(t, c.in).contains(c.protocol, c.port); got != c.want {
+		if got := portsOf(t, c.in).contains(target{protocol: c.protocol, port: c.port}); got != c.want {
 			t.Errorf("%v contains %d/%d: %v", c.in, c.protocol, c.port, got)
 		}
 	}

@@ -1,233 +1,463 @@
 package clas
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
-// rule is an enabled rule of an enabled rule set in force, resolved against the labels that exist.
+// ruleKind says what a rule does, in the order in which a packet meets the kinds.
+type ruleKind uint8
+
+const (
+	overrideDeny ruleKind = iota
+	allow
+	deny
+	ruleKinds
+)
+
+// ruleSet is a rule set or an enforcement boundary in force, resolved. Everything that it looked up is in uses: when any of that
+// changes, the whole of it is resolved anew.
+type ruleSet struct {
+	href   string
+	object *storedObject
+	// name is what people call it; boundary says that it is an enforcement boundary.
+	name     string
+	boundary bool
+	uses     []*reference
+	marks    []markUse
+	grants   []*grant
+	warnings []string
+	stale    bool
+}
+
+func (s *ruleSet) invalidate(e *Engine) {
+	if !s.stale {
+		s.stale = true
+		e.stale.ruleSets = append(e.stale.ruleSets, s)
+	}
+}
+
+// rule is an enabled rule of an enabled rule set in force.
 type rule struct {
-	// id is 16 hexadecimal digits of the hash of the href.
-	id, href string
-	// ruleSet is the name of the rule set, or its href where it has none.
-	ruleSet string
-	ports   portSet
+	id   uint64
+	href string
+	set  *ruleSet
+	kind ruleKind
+	// ports are those of its services.
+	ports *portSet
 	// consumerLists and providerLists are IP lists; scopes never narrow them.
 	consumerLists, providerLists []*ipList
-	alternatives                 []*alternative
-	warnings                     []string
-}
-
-// alternative is a rule within one of the scopes of its rule set. A nil selector matches nobody.
-type alternative struct {
-	rule                 *rule
-	consumers, providers *selector
-}
-
-// ruleBook is what the version in force says, resolved.
-type ruleBook struct {
-	rules    []*rule
-	byID     map[string]*rule
+	// warnings name what it refers to in vain.
 	warnings []string
+}
+
+func (r *rule) idText() string { return hexID("", r.id) }
+
+// grant is a rule within one of the scopes of its rule set: each of its consumers may reach, or may not, each of its providers.
+type grant struct {
+	rule      *rule
+	consumers []*selector
+	providers []provider
+	// answers are addresses of virtual services beside those of workloads.
+	answers []answer
+	// outbound is the rule as policies of its consumers have it, while policies are being compiled.
+	outbound *part
+}
+
+// provider is a selector of workloads, and the ports at which they provide.
+type provider struct {
+	selector *selector
+	ports    *portSet
+	// services are the ports that open those of the Services among them, nil where Services do not count.
+	services *portSet
+	// inbound is the rule as policies of the workloads have it, while policies are being compiled.
+	inbound *part
+}
+
+// answer is a virtual service of the console at addresses of its own.
+type answer struct {
+	canonical, description string
+	addresses              []addr
+	ports                  *portSet
+}
+
+// ruleResolver turns one rule set into grants. What it cannot find matches nothing and is reported.
+type ruleResolver struct {
+	*Engine
+	set *ruleSet
+	// rule is the one at hand, nil for what concerns the whole set.
+	rule *rule
+}
+
+// resolve makes grants of a rule set anew.
+func (e *Engine) resolve(s *ruleSet) {
+	e.retract(s)
+	r := ruleResolver{Engine: e, set: s}
+	message := s.object.message()
+	switch {
+	case message.GetRuleSet() != nil:
+		r.ruleSet(message.GetRuleSet())
+	case message.GetEnforcementBoundary() != nil:
+		r.enforcementBoundary(message.GetEnforcementBoundary())
+	}
+	for _, g := range s.grants {
+		e.enter(g)
+	}
+}
+
+// retract takes back everything that the rule set's grants are part of.
+func (e *Engine) retract(s *ruleSet) {
+	for _, g := range s.grants {
+		e.withdrawGrant(g)
+	}
+	for _, ref := range s.uses {
+		e.console.leave(ref, s)
+	}
+	for _, m := range s.marks {
+		e.unmark(m)
+	}
+	s.uses, s.marks, s.grants, s.warnings = nil, nil, nil, nil
+}
+
+// enter puts a grant into the indexes and marks the policies that it changes.
+func (e *Engine) enter(g *grant) {
+	for _, sel := range g.consumers {
+		sel.consuming.add(g)
+		e.stale.policiesOf(sel)
+	}
+	for i := range g.providers {
+		sel := g.providers[i].selector
+		sel.providing.add(g)
+		e.stale.policiesOf(sel)
+	}
+}
+
+// withdrawGrant takes it out again.
+func (e *Engine) withdrawGrant(g *grant) {
+	for _, sel := range g.consumers {
+		sel.consuming.remove(g)
+		e.stale.policiesOf(sel)
+		e.stale.selector(sel)
+	}
+	for i := range g.providers {
+		sel := g.providers[i].selector
+		sel.providing.remove(g)
+		e.stale.policiesOf(sel)
+		e.stale.selector(sel)
+	}
+}
+
+func (r ruleResolver) warn(format string, args ...any) {
+	text := r.prefix() + fmt.Sprintf(format, args...)
+	r.set.warnings = append(r.set.warnings, text)
+	if r.rule != nil {
+		r.rule.warnings = append(r.rule.warnings, text)
+	}
+}
+
+// prefix names what a warning is about.
+func (r ruleResolver) prefix() string {
+	switch {
+	case r.set.boundary:
+		return fmt.Sprintf("enforcement boundary %s (%s): ", r.set.name, r.set.href)
+	case r.rule != nil:
+		return fmt.Sprintf("rule set %s (%s): rule %s: ", r.set.name, r.set.href, r.rule.href)
+	}
+	return fmt.Sprintf("rule set %s (%s): ", r.set.name, r.set.href)
+}
+
+// use notes that the rule set depends on what an href stands for.
+func (r ruleResolver) use(href string) *reference {
+	ref := r.console.reference(href)
+	if ref.users.add(r.set) {
+		r.set.uses = append(r.set.uses, ref)
+	}
+	return ref
+}
+
+// content looks a versioned object up.
+func (r ruleResolver) content(href string) any {
+	r.use(href)
+	if o := r.provision.force.byHref[href]; o != nil {
+		return o.content
+	}
+	return nil
+}
+
+func (r ruleResolver) ruleSet(m *ringfencev1.RuleSet) {
+	if r.set.name = m.GetName(); r.set.name == "" {
+		r.set.name = m.GetHref()
+	}
+	if !m.GetEnabled() {
+		return
+	}
+	if len(m.GetScopes()) == 0 {
+		r.warn("has no scope; none of its rules matches anything")
+	}
+	var room [2]expression
+	scopes := room[:0]
+	for i, scope := range m.GetScopes() {
+		scopes = append(scopes, r.scope(i, scope))
+	}
+	for _, rule := range m.GetRules() {
+		if rule.GetEnabled() {
+			r.grants(allow, rule, scopes)
+		}
+	}
+	for _, d := range m.GetDenyRules() {
+		kind := deny
+		if d.GetOverride() {
+			kind = overrideDeny
+		}
+		if d.GetRule().GetEnabled() {
+			r.grants(kind, d.GetRule(), scopes)
+		}
+	}
+}
+
+func (r ruleResolver) enforcementBoundary(m *ringfencev1.EnforcementBoundary) {
+	r.set.boundary = true
+	if r.set.name = m.GetName(); r.set.name == "" {
+		r.set.name = m.GetHref()
+	}
+	if m.GetEnabled() {
+		r.grants(deny, &ringfencev1.Rule{Href: m.GetHref(), Enabled: true, Consumers: m.GetConsumers(), Providers: m.GetProviders(),
+			Services: m.GetServices()}, []expression{{}})
+	}
+}
+
+// scope reads one scope. An entry that is no label, label group or exclusion closes it.
+func (r ruleResolver) scope(i int, scope *ringfencev1.Scope) expression {
+	var s side
+	for _, actor := range scope.GetEntries() {
+		if !r.labelPart(&s, actor, func(format string, args ...any) {
+			r.warn("scope %d: %s", i+1, fmt.Sprintf(format, args...))
+		}) {
+			r.warn("scope %d: %s cannot narrow a scope; the scope covers nothing", i+1, describeActor(actor))
+			s.labels.nothing = true
+		}
+	}
+	return s.labels.normal()
 }
 
 // side is one side of a rule before its scope is applied.
 type side struct {
+	// labels is the label part.
 	labels expression
-	// named says that labels constrain the side; all, that every workload is on it.
+	// named says that the label part names anything; all, that every workload is on the side.
 	named, all bool
 	lists      []*ipList
+	// workloads are the marks of single workloads.
+	workloads []*label
+	virtual   []*virtualService
 }
 
-// ruleResolver turns the console's rules into selectors. What it cannot find matches nothing and is reported.
-type ruleResolver struct {
-	labels   *catalogue
-	manifest *manifest
-	matcher  *matcher
-	book     *ruleBook
+// close makes the label part match nobody: what cannot be read may narrow it.
+func (s *side) close() { s.named, s.labels.nothing = true, true }
+
+// side reads a list of actors.
+func (r ruleResolver) side(which string, actors []*ringfencev1.Actor) side {
+	var s side
+	warn := func(format string, args ...any) {
+		r.warn("%s: %s", which, fmt.Sprintf(format, args...))
+	}
+	for _, actor := range actors {
+		switch a := actor.GetActor().(type) {
+		case *ringfencev1.Actor_IpList:
+			if list, ok := r.content(a.IpList).(*ipList); ok {
+				s.lists = append(s.lists, list)
+			} else {
+				warn("IP list %s is gone; it matches nothing", a.IpList)
+			}
+		case *ringfencev1.Actor_AllWorkloads:
+			s.all = s.all || a.AllWorkloads
+		case *ringfencev1.Actor_Workload:
+			s.workloads = append(s.workloads, r.singleWorkload(a.Workload, warn))
+		case *ringfencev1.Actor_VirtualService:
+			if m, ok := r.content(a.VirtualService).(*ringfencev1.VirtualService); ok {
+				s.virtual = append(s.virtual, r.virtualService(m))
+			} else {
+				warn("virtual service %s is gone; it matches nothing", a.VirtualService)
+			}
+		default:
+			if !r.labelPart(&s, actor, warn) {
+				warn("%s is not supported; it and the labels beside it match nothing", describeActor(actor))
+				s.close()
+			}
+		}
+	}
+	if len(actors) == 0 {
+		warn("none are named; the rule matches nothing")
+	}
+	return s
 }
 
-// resolveRules resolves all rules in force. Selectors are interned in m.
-func resolveRules(force *manifest, labels *catalogue, m *matcher) *ruleBook {
-	r := ruleResolver{labels: labels, manifest: force, matcher: m, book: &ruleBook{byID: map[string]*rule{}}}
-	for _, href := range slices.Sorted(maps.Keys(force.ruleSets)) {
-		if set := force.ruleSets[href]; set.GetEnabled() {
-			r.ruleSet(set)
-		}
-	}
-	for _, href := range slices.Sorted(maps.Keys(force.ipLists)) {
-		if list := force.ipLists[href]; len(list.fqdns) > 0 {
-			r.book.warnings = append(r.book.warnings, fmt.Sprintf("IP list %s (%s): %d domain names are not supported and match nothing",
-				list.name, href, len(list.fqdns)))
-		}
-	}
-	return r.book
-}
-
-func (r ruleResolver) ruleSet(set *ringfencev1.RuleSet) {
-	name := set.GetName()
-	if name == "" {
-		name = set.GetHref()
-	}
-	prefix := fmt.Sprintf("rule set %s (%s)", name, set.GetHref())
-	if len(set.GetScopes()) == 0 {
-		r.book.warnings = append(r.book.warnings, prefix+": has no scope; none of its rules matches anything")
-	}
-	var scopes []expression
-	var scopeWarnings []string
-	for i, scope := range set.GetScopes() {
-		x, warnings := r.scope(scope)
-		for _, w := range warnings {
-			scopeWarnings = append(scopeWarnings, fmt.Sprintf("%s: scope %d: %s", prefix, i+1, w))
-		}
-		scopes = append(scopes, x)
-	}
-	r.book.warnings = append(r.book.warnings, scopeWarnings...)
-	for _, message := range set.GetRules() {
-		if message.GetEnabled() {
-			r.rule(prefix, name, message, scopes)
-		}
-	}
-}
-
-// scope reads one scope. An entry that is no label closes it.
-func (r ruleResolver) scope(scope *ringfencev1.Scope) (expression, []string) {
-	var warnings []string
-	for _, actor := range scope.GetEntries() {
-		if words := otherThanLabel(actor); words != "" {
-			warnings = append(warnings, words+" cannot narrow a scope; the scope covers nothing")
-		}
-	}
-	if len(warnings) > 0 {
-		return expression{nothing: true}, warnings
-	}
-	s, warnings := r.side(scope.GetEntries())
-	return s.labels, warnings
-}
-
-// otherThanLabel describes an actor that is no label.
-func otherThanLabel(actor *ringfencev1.Actor) string {
+// labelPart takes a label, a label group or an exclusion of one into the label part, and reports whether the actor is one.
+func (r ruleResolver) labelPart(s *side, actor *ringfencev1.Actor, warn func(string, ...any)) bool {
 	switch a := actor.GetActor().(type) {
 	case *ringfencev1.Actor_Label:
-		return ""
+		r.label(s, a.Label, (*expression).include, warn)
+	case *ringfencev1.Actor_ExcludedLabel:
+		r.label(s, a.ExcludedLabel, (*expression).exclude, warn)
+	case *ringfencev1.Actor_LabelGroup:
+		r.group(s, a.LabelGroup, (*expression).include, warn)
+	case *ringfencev1.Actor_ExcludedLabelGroup:
+		r.group(s, a.ExcludedLabelGroup, (*expression).exclude, warn)
+	default:
+		return false
+	}
+	return true
+}
+
+// label adds a label to its key's alternatives or exclusions. One that is gone is one that nobody carries; if even its key was
+// never known, it may be a demand, and the label part is closed.
+func (r ruleResolver) label(s *side, href string, add func(*expression, string, ...*label), warn func(string, ...any)) {
+	s.named = true
+	ref := r.use(href)
+	switch {
+	case ref.key == "":
+		warn("label %s is gone; it and the labels beside it match nothing", href)
+		s.close()
+	case ref.label == nil:
+		warn("label %s is gone; it matches nothing", href)
+		add(&s.labels, ref.key)
+	default:
+		add(&s.labels, ref.key, ref.label)
+	}
+}
+
+// group adds the labels of a label group and of the groups in it.
+func (r ruleResolver) group(s *side, href string, add func(*expression, string, ...*label), warn func(string, ...any)) {
+	s.named = true
+	group, ok := r.content(href).(*ringfencev1.LabelGroup)
+	if !ok {
+		warn("label group %s is gone; it and the labels beside it match nothing", href)
+		s.close()
+		return
+	}
+	labels, problem := r.members(group, group.GetKey(), nil)
+	if problem != "" {
+		warn("label group %s: %s; it and the labels beside it match nothing", href, problem)
+		s.close()
+		return
+	}
+	add(&s.labels, group.GetKey(), labels...)
+}
+
+// members lists the labels of a key in a group and its sub-groups; above are the groups that lead to it.
+func (r ruleResolver) members(group *ringfencev1.LabelGroup, key string, above []string) (labels []*label, problem string) {
+	if slices.Contains(above, group.GetHref()) {
+		return nil, "its sub-groups form a ring"
+	}
+	above = append(above, group.GetHref())
+	for _, href := range group.GetLabels() {
+		if ref := r.use(href); ref.label != nil && ref.label.key == key {
+			labels = append(labels, ref.label)
+		}
+	}
+	for _, href := range group.GetSubGroups() {
+		sub, ok := r.content(href).(*ringfencev1.LabelGroup)
+		if !ok || sub.GetKey() != key {
+			return nil, fmt.Sprintf("its sub-group %s is gone or of another key", href)
+		}
+		more, problem := r.members(sub, key, above)
+		if problem != "" {
+			return nil, problem
+		}
+		labels = append(labels, more...)
+	}
+	return labels, ""
+}
+
+// singleWorkload gives the mark that the workload of an href carries.
+func (r ruleResolver) singleWorkload(href string, warn func(string, ...any)) *label {
+	r.use(href)
+	if r.named(href) == nil {
+		warn("workload %s is not known; it matches nothing", href)
+	}
+	mark := r.table.label(markPrefix+"workload", href)
+	r.mark(markUse{href, mark})
+	return mark
+}
+
+// mark makes the actors of a key carry a label of the engine's own.
+func (r ruleResolver) mark(m markUse) {
+	if !slices.Contains(r.set.marks, m) {
+		r.set.marks = append(r.set.marks, m)
+		r.addMark(m)
+	}
+}
+
+// describeActor says in words what an actor is.
+func describeActor(actor *ringfencev1.Actor) string {
+	switch a := actor.GetActor().(type) {
 	case *ringfencev1.Actor_IpList:
 		return "IP list " + a.IpList
 	case *ringfencev1.Actor_AllWorkloads:
 		return "all workloads"
+	case *ringfencev1.Actor_Workload:
+		return "workload " + a.Workload
+	case *ringfencev1.Actor_VirtualService:
+		return "virtual service " + a.VirtualService
 	case *ringfencev1.Actor_Unsupported:
 		return a.Unsupported
 	}
 	return "an actor of an unknown kind"
 }
 
-// side reads a list of actors: labels of one key are alternatives, labels of different keys must all hold, and actors of
-// other kinds are alternatives to the labels as a whole.
-func (r ruleResolver) side(actors []*ringfencev1.Actor) (side, []string) {
-	s := side{labels: expression{clauses: map[string]map[string]bool{}}}
-	var warnings []string
-	for _, actor := range actors {
-		switch a := actor.GetActor().(type) {
-		case *ringfencev1.Actor_Label:
-			warnings = append(warnings, r.label(&s, a.Label)...)
-		case *ringfencev1.Actor_IpList:
-			if list := r.manifest.ipLists[a.IpList]; list != nil {
-				s.lists = append(s.lists, list)
-			} else {
-				warnings = append(warnings, fmt.Sprintf("IP list %s is gone; it matches nothing", a.IpList))
-			}
-		case *ringfencev1.Actor_AllWorkloads:
-			s.all = s.all || a.AllWorkloads
-		default:
-			warnings = append(warnings, otherThanLabel(actor)+" is not supported; it and the labels beside it match nothing")
-			s.close()
-		}
-	}
-	for _, values := range s.labels.clauses {
-		s.labels.nothing = s.labels.nothing || len(values) == 0
-	}
-	return s, warnings
-}
-
-// close makes the label expression match nothing: what cannot be read may narrow it.
-func (s *side) close() { s.named, s.labels.nothing = true, true }
-
-// label adds a label to its key's alternatives. One that is gone is an alternative that nobody carries; if even its key
-// was never known, it may be a demand, and the expression is closed.
-func (r ruleResolver) label(s *side, href string) []string {
-	s.named = true
-	key, known := r.labels.keyOf(href)
-	if !known {
-		s.close()
-		return []string{fmt.Sprintf("label %s is gone; it and the labels beside it match nothing", href)}
-	}
-	if s.labels.clauses[key] == nil {
-		s.labels.clauses[key] = map[string]bool{}
-	}
-	l, exists := r.labels.find(href)
-	if !exists {
-		return []string{fmt.Sprintf("label %s is gone; it matches nothing", href)}
-	}
-	s.labels.clauses[key][l.value] = true
-	return nil
-}
-
-func (r ruleResolver) rule(prefix, ruleSet string, message *ringfencev1.Rule, scopes []expression) {
-	out := &rule{id: ruleID(message.GetHref()), href: message.GetHref(), ruleSet: ruleSet}
-	warn := func(side string, warnings []string) {
-		for _, w := range warnings {
-			out.warnings = append(out.warnings, fmt.Sprintf("%s: rule %s: %s%s", prefix, out.href, side, w))
-		}
-	}
-	consumers, warnings := r.side(message.GetConsumers())
-	warn("consumers: ", append(warnings, emptySide(message.GetConsumers())...))
-	providers, warnings := r.side(message.GetProviders())
-	warn("providers: ", append(warnings, emptySide(message.GetProviders())...))
-	out.ports, warnings = r.ports(message.GetServices())
-	warn("", warnings)
+// grants makes the grants of one rule, one for each scope in which either side can have anyone.
+func (r ruleResolver) grants(kind ruleKind, m *ringfencev1.Rule, scopes []expression) {
+	out := &rule{id: digits64(m.GetHref()), href: m.GetHref(), set: r.set, kind: kind}
+	r.rule = out
+	consumers := r.side("consumers", m.GetConsumers())
+	providers := r.side("providers", m.GetProviders())
+	out.ports = r.ports.share(r.servicePorts(m.GetServices(), onlyVirtual(providers, m.GetResolveProvidersAs())))
 	out.consumerLists, out.providerLists = consumers.lists, providers.lists
 	for _, scope := range scopes {
-		if scope.nothing {
-			continue
-		}
 		reach := scope
-		if message.GetUnscopedConsumers() {
+		if m.GetUnscopedConsumers() {
 			reach = expression{}
 		}
-		a := &alternative{rule: out, consumers: r.workloads(consumers, reach), providers: r.workloads(providers, scope)}
-		out.alternatives = append(out.alternatives, a)
+		g := &grant{rule: out}
+		r.consumers(g, consumers, reach, m.GetResolveConsumersAs())
+		r.providers(g, providers, scope, m.GetResolveProvidersAs())
+		if len(g.consumers)+len(g.providers) > 0 {
+			r.set.grants = append(r.set.grants, g)
+		}
 	}
-	r.book.add(out)
 }
 
-func emptySide(actors []*ringfencev1.Actor) []string {
-	if len(actors) > 0 {
-		return nil
-	}
-	return []string{"none are named; the rule matches nothing"}
+// onlyVirtual tells whether a side stands for nothing but virtual services, so that the rule needs no services.
+func onlyVirtual(s side, as []ringfencev1.LabelResolution) bool {
+	workloads := (s.named || s.all) && resolvesAs(as, ringfencev1.LabelResolution_LABEL_RESOLUTION_WORKLOADS)
+	return !workloads && len(s.lists)+len(s.workloads) == 0
 }
 
-// workloads gives the selector of a side's workloads within a scope, nil where it has none.
-func (r ruleResolver) workloads(s side, scope expression) *selector {
-	switch {
-	case s.all:
-		return r.matcher.selector(scope)
-	case s.named:
-		return r.matcher.selector(scope.and(s.labels))
+// resolvesAs tells whether labels stand for something; where nothing is said, for workloads.
+func resolvesAs(as []ringfencev1.LabelResolution, what ringfencev1.LabelResolution) bool {
+	if len(as) == 0 {
+		return what == ringfencev1.LabelResolution_LABEL_RESOLUTION_WORKLOADS
 	}
-	return nil
+	return slices.Contains(as, what)
 }
 
-func (r ruleResolver) ports(services []*ringfencev1.IngressService) (portSet, []string) {
+// servicePorts unites the ports of a rule's services.
+func (r ruleResolver) servicePorts(services []*ringfencev1.IngressService, needless bool) portSet {
+	if len(services) == 0 && !needless {
+		r.warn("no service is named; the rule matches nothing")
+	}
+	return r.portsOf("", services)
+}
+
+// portsOf unites ports; owner is what has them, where it is not the rule, for warnings.
+func (r ruleResolver) portsOf(owner string, services []*ringfencev1.IngressService) portSet {
 	if len(services) == 0 {
-		return portSet{}, []string{"no service is named; the rule matches nothing"}
+		return portSet{}
 	}
-	var ranges []portRange
-	var warnings []string
+	var room [4]portRange
+	ranges := room[:0]
 	for _, service := range services {
 		if message := service.GetPort(); message != nil {
 			if port, err := parsePort(message); err == nil {
@@ -235,34 +465,66 @@ func (r ruleResolver) ports(services []*ringfencev1.IngressService) (portSet, []
 			}
 			continue
 		}
-		ports, known := r.manifest.services[service.GetHref()]
+		ports, known := r.content(service.GetHref()).(portSet)
 		if !known {
-			warnings = append(warnings, fmt.Sprintf("service %s is gone; it covers no port", service.GetHref()))
+			r.warn("%sservice %s is gone; it covers no port", owner, service.GetHref())
 		}
 		ranges = append(ranges, ports.ranges...)
 	}
-	return newPortSet(ranges), warnings
+	return newPortSet(ranges)
 }
 
-func (b *ruleBook) add(r *rule) {
-	b.rules = append(b.rules, r)
-	b.byID[r.id] = r
-	b.warnings = append(b.warnings, r.warnings...)
-	for _, a := range r.alternatives {
-		if a.consumers != nil {
-			a.consumers.consumers = append(a.consumers.consumers, a)
+// consumers finds the workloads that consume within a scope.
+func (r ruleResolver) consumers(g *grant, s side, scope expression, as []ringfencev1.LabelResolution) {
+	add := func(x expression) {
+		if sel := r.table.selector(x); sel != nil && !slices.Contains(g.consumers, sel) {
+			g.consumers = append(g.consumers, sel)
 		}
-		if a.providers != nil {
-			a.providers.providers = append(a.providers.providers, a)
-		}
+	}
+	if resolvesAs(as, ringfencev1.LabelResolution_LABEL_RESOLUTION_WORKLOADS) {
+		s.asWorkloads(scope, add)
+	}
+	if len(s.workloads) > 0 {
+		add(scope.and(marked(s.workloads)))
+	}
+	for _, v := range r.virtualServices(s, scope, as) {
+		add(marked([]*label{v.mark}))
 	}
 }
 
-// ruleID is short enough for a log prefix in the kernel.
-func ruleID(href string) string { return digits(href) }
+// asWorkloads gives the workloads that the label part, or all of them, stand for within a scope.
+func (s side) asWorkloads(scope expression, add func(expression)) {
+	switch {
+	case s.all:
+		add(scope)
+	case s.named:
+		add(scope.and(s.labels))
+	}
+}
 
-// digits gives 16 hexadecimal digits of the SHA-256 of a canonical text.
-func digits(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:8])
+// marked is the expression for those that carry one of the marks, which are of one key.
+func marked(marks []*label) expression {
+	var x expression
+	x.include(marks[0].key, marks...)
+	return x
+}
+
+// providers finds the workloads and virtual services that provide within a scope.
+func (r ruleResolver) providers(g *grant, s side, scope expression, as []ringfencev1.LabelResolution) {
+	add := func(x expression) {
+		if sel := r.table.selector(x); sel != nil {
+			g.providers = append(g.providers, provider{selector: sel, ports: g.rule.ports, services: g.rule.ports})
+		}
+	}
+	if resolvesAs(as, ringfencev1.LabelResolution_LABEL_RESOLUTION_WORKLOADS) {
+		s.asWorkloads(scope, add)
+	}
+	if len(s.workloads) > 0 {
+		add(scope.and(marked(s.workloads)))
+	}
+	for _, v := range r.virtualServices(s, scope, as) {
+		g.providers = append(g.providers, provider{selector: r.table.selector(marked([]*label{v.mark})),
+			ports: r.ports.share(v.ports), services: v.services})
+		g.answers = append(g.answers, v.answers...)
+	}
 }

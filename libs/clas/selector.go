@@ -1,89 +1,143 @@
 package clas
 
 import (
-	"maps"
-	"net/netip"
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// expression is a conjunction over label keys while it is put together: of each key one of the values must hold.
+// clause demands, of one key, a label that is among the included ones (or any, where nothing is included) and not among the
+// excluded ones.
+type clause struct {
+	key                string
+	included, excluded []*label // sorted
+	// open says that nothing was included, and therefore all but the excluded ones are.
+	open bool
+}
+
+// expression is a conjunction of clauses, sorted by key, while it is put together.
 type expression struct {
-	clauses map[string]map[string]bool
+	clauses []clause
 	// nothing says that it cannot hold for anyone.
 	nothing bool
 }
 
+// clause gives the clause of a key, made where there is none.
+func (x *expression) clause(key string) *clause {
+	at, there := slices.BinarySearchFunc(x.clauses, key, func(c clause, key string) int { return strings.Compare(c.key, key) })
+	if !there {
+		x.clauses = slices.Insert(x.clauses, at, clause{key: key, open: true})
+	}
+	return &x.clauses[at]
+}
+
+// include offers labels of the key as alternatives; without any, the clause offers none.
+func (x *expression) include(key string, labels ...*label) {
+	c := x.clause(key)
+	c.open = false
+	c.included = union(c.included, labels)
+}
+
+func (x *expression) exclude(key string, labels ...*label) {
+	c := x.clause(key)
+	c.excluded = union(c.excluded, labels)
+}
+
+func union(a, b []*label) []*label {
+	if len(a) == 0 && len(b) == 1 {
+		return b[:1:1]
+	}
+	out := slices.Concat(a, b)
+	slices.SortFunc(out, compareLabels)
+	return slices.Compact(out)
+}
+
 // and gives the expression that holds where both do.
 func (x expression) and(y expression) expression {
-	out := expression{clauses: maps.Clone(x.clauses), nothing: x.nothing || y.nothing}
-	if out.clauses == nil {
-		out.clauses = map[string]map[string]bool{}
+	if x.nothing || y.nothing {
+		return expression{nothing: true}
 	}
-	for key, values := range y.clauses {
-		if mine, both := out.clauses[key]; both {
-			values = maps.Clone(values)
-			maps.DeleteFunc(values, func(v string, _ bool) bool { return !mine[v] })
+	if len(x.clauses) == 0 {
+		return y
+	}
+	out := expression{clauses: slices.Clone(x.clauses)}
+	for _, c := range y.clauses {
+		mine := out.clause(c.key)
+		switch {
+		case mine.open:
+			mine.open, mine.included = c.open, c.included
+		case !c.open:
+			mine.included = slices.DeleteFunc(slices.Clone(mine.included), func(l *label) bool { return !slices.Contains(c.included, l) })
 		}
-		out.clauses[key] = values
-		out.nothing = out.nothing || len(values) == 0
+		mine.excluded = union(mine.excluded, c.excluded)
 	}
 	return out
 }
 
-// clause demands one of the values for a key.
-type clause struct {
-	key    string
-	values []string // sorted, at least one
+// normal takes excluded labels out of the included ones, so that equal expressions read alike, and finds out whether it can
+// hold for anyone.
+func (x expression) normal() expression {
+	if x.nothing {
+		return x
+	}
+	out := expression{clauses: slices.Clone(x.clauses)}
+	for i := range out.clauses {
+		c := &out.clauses[i]
+		if c.open {
+			continue
+		}
+		if len(c.excluded) > 0 {
+			c.included = slices.DeleteFunc(slices.Clone(c.included), func(l *label) bool { return slices.Contains(c.excluded, l) })
+			c.excluded = nil
+		}
+		out.nothing = out.nothing || len(c.included) == 0
+	}
+	return out
 }
 
-// selector is an interned expression that can hold: equal expressions share one selector.
-type selector struct {
-	key     string
-	clauses []clause // sorted by key
-	// matched are the label sets for which it holds.
-	matched map[*labelSet]struct{}
-	// consumers and providers are the rules that use it on that side.
-	consumers, providers []*alternative
-	// pods is the set of addresses of the matched pods, while a policy needs it.
-	pods *addressSet
-	// views are its Services as rules of certain ports see them, by port set, while a policy needs them.
-	views map[string]*serviceView
-}
-
-// labelSet is an interned label set with the actors that carry it.
-type labelSet struct {
-	key    string
-	labels []label
-	// matching are the selectors that hold for it.
-	matching map[*selector]struct{}
-	// addresses are those that pods of the label set own; an address is in one label set or in none.
-	addresses map[netip.Addr]struct{}
-	services  map[*service]struct{}
-	// users counts the pods and Services with this label set.
-	users int
-}
-
-// holds tells whether the selector holds for the label set.
-func (s *selector) holds(ls *labelSet) bool {
-	for _, c := range s.clauses {
-		value, carried := ls.value(c.key)
-		if !carried || !slices.Contains(c.values, value) {
+// holds tells whether the expression holds for sorted labels.
+func (x expression) holds(labels []*label) bool {
+	if x.nothing {
+		return false
+	}
+	for i := range x.clauses {
+		if !x.clauses[i].holds(labels) {
 			return false
 		}
 	}
 	return true
 }
 
-func (ls *labelSet) value(key string) (string, bool) {
-	for _, l := range ls.labels {
-		if l.key == key {
-			return l.value, true
+func (c *clause) holds(labels []*label) bool {
+	for _, l := range labels {
+		if l.key == c.key && (c.open || slices.Contains(c.included, l)) && !slices.Contains(c.excluded, l) {
+			return true
 		}
 	}
-	return "", false
+	return false
 }
+
+// selector is an interned expression that can hold: equal expressions share one selector.
+type selector struct {
+	expression
+	// matched are the label sets for which it holds.
+	matched bag[*labelSet]
+	// consuming and providing are the grants that use it on that side.
+	consuming, providing bag[*grant]
+	// pods is the set of addresses of the workloads that it matches, while a policy needs it.
+	pods *addressSet
+	// views are its Services as rules of certain ports see them, while a policy needs them.
+	views []*serviceView
+	// index is the clause under whose labels it is found, -1 for none.
+	index int32
+	stale bool
+}
+
+func (s *selector) holds(ls *labelSet) bool { return s.expression.holds(ls.labels) }
+
+// used tells whether a rule refers to the selector.
+func (s *selector) used() bool { return s.consuming.len()+s.providing.len() > 0 }
 
 // String describes the selector for people.
 func (s *selector) String() string {
@@ -92,132 +146,148 @@ func (s *selector) String() string {
 	}
 	parts := make([]string, len(s.clauses))
 	for i, c := range s.clauses {
-		parts[i] = c.key + "=" + strings.Join(c.values, "|")
+		parts[i] = c.String()
 	}
 	return strings.Join(parts, " and ")
 }
 
-// matcher keeps selectors and label sets matched against each other, both ways: a new label set looks only at selectors
-// that ask for one of its labels, a new selector only at label sets that carry one of its values.
-type matcher struct {
-	selectors map[string]*selector
-	labelSets map[string]*labelSet
-	// asking indexes selectors by the labels of their first clause; the zero label stands for those without clauses.
-	asking map[label]map[*selector]struct{}
-	// carrying indexes label sets by each of their labels; the zero label stands for all.
-	carrying map[label]map[*labelSet]struct{}
+// String says the clause in words: role=web|api, env other than dev.
+func (c clause) String() string {
+	key := c.key
+	if words, isMark := strings.CutPrefix(key, markPrefix); isMark {
+		key = words
+	}
+	if c.open {
+		return key + " other than " + values(c.excluded)
+	}
+	return strings.TrimSuffix(key+"="+values(c.included), "=")
 }
 
-func newMatcher() *matcher {
-	return &matcher{selectors: map[string]*selector{}, labelSets: map[string]*labelSet{},
-		asking: map[label]map[*selector]struct{}{}, carrying: map[label]map[*labelSet]struct{}{}}
+func values(labels []*label) string {
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		out[i] = l.value
+	}
+	return strings.Join(out, "|")
+}
+
+// canonical writes the selector so that different ones never read alike. It is the source of the ids of its address sets.
+func (s *selector) canonical() string {
+	var b []byte
+	for _, c := range s.clauses {
+		b = append(strconv.AppendQuote(b, c.key), '=')
+		for _, l := range c.included {
+			b = append(strconv.AppendQuote(b, l.value), '|')
+		}
+		for _, l := range c.excluded {
+			b = append(strconv.AppendQuote(append(b, '!'), l.value), '|')
+		}
+		b = append(b, '&')
+	}
+	return string(b)
 }
 
 // selector interns an expression; nil stands for one that holds for nobody.
-func (m *matcher) selector(x expression) *selector {
+func (t *labelTable) selector(x expression) *selector {
+	x = x.normal()
 	if x.nothing {
 		return nil
 	}
-	s := newSelector(x)
-	if known := m.selectors[s.key]; known != nil {
+	t.key = x.appendKey(t.key[:0])
+	if known := t.selectors[string(t.key)]; known != nil {
 		return known
 	}
-	m.selectors[s.key] = s
-	for _, l := range s.asks() {
-		link(m.asking, l, s)
-		for ls := range m.carrying[l] {
-			if s.holds(ls) {
-				s.matched[ls], ls.matching[s] = struct{}{}, struct{}{}
-			}
+	s := &selector{expression: x, index: -1}
+	t.selectors[string(t.key)] = s
+	s.named(func(l *label) { l.clauses++ })
+	s.index = t.choose(s)
+	if s.index < 0 {
+		t.open.add(s)
+		for _, ls := range t.sets {
+			t.match(s, ls)
+		}
+		return s
+	}
+	for _, l := range s.clauses[s.index].included {
+		l.askers.add(s)
+	}
+	for _, l := range s.clauses[t.scan(s)].included {
+		for _, ls := range l.carriers.items {
+			t.match(s, ls)
 		}
 	}
 	return s
 }
 
-func newSelector(x expression) *selector {
-	s := &selector{matched: map[*labelSet]struct{}{}, views: map[string]*serviceView{}}
-	var key []byte
-	for _, k := range slices.Sorted(maps.Keys(x.clauses)) {
-		c := clause{key: k, values: slices.Sorted(maps.Keys(x.clauses[k]))}
-		s.clauses = append(s.clauses, c)
-		key = append(strconv.AppendQuote(key, k), '=')
-		for _, v := range c.values {
-			key = append(strconv.AppendQuote(key, v), '|')
+func (x expression) appendKey(b []byte) []byte {
+	for _, c := range x.clauses {
+		b = appendText(b, c.key)
+		for _, l := range c.included {
+			b = binary.AppendUvarint(b, uint64(l.id)<<2|1)
 		}
-		key = append(key, '&')
+		for _, l := range c.excluded {
+			b = binary.AppendUvarint(b, uint64(l.id)<<2|2)
+		}
+		b = append(b, 0)
 	}
-	s.key = string(key)
-	return s
+	return b
 }
 
-// asks gives the labels under which the selector is indexed: a label set that it holds for carries one of them.
-func (s *selector) asks() []label {
-	if len(s.clauses) == 0 {
-		return []label{{}}
-	}
-	first := s.clauses[0]
-	out := make([]label, len(first.values))
-	for i, v := range first.values {
-		out[i] = label{first.key, v}
-	}
-	return out
+// choose gives the clause under whose labels new label sets find the selector: the one with the fewest selectors there.
+func (t *labelTable) choose(s *selector) int32 {
+	return s.cheapest(func(l *label) int { return 1 + l.askers.len() })
 }
 
-// dropSelector takes a selector out of all indexes.
-func (m *matcher) dropSelector(s *selector) {
-	delete(m.selectors, s.key)
-	for _, l := range s.asks() {
-		unlink(m.asking, l, s)
-	}
-	for ls := range s.matched {
-		delete(ls.matching, s)
-	}
+// scan gives the clause whose labels the fewest label sets carry.
+func (t *labelTable) scan(s *selector) int32 {
+	return s.cheapest(func(l *label) int { return 1 + l.carriers.len() })
 }
 
-// labelSet interns sorted labels.
-func (m *matcher) labelSet(labels []label) *labelSet {
-	key := canonical(labels)
-	if known := m.labelSets[key]; known != nil {
-		return known
-	}
-	ls := &labelSet{key: key, labels: labels, matching: map[*selector]struct{}{},
-		addresses: map[netip.Addr]struct{}{}, services: map[*service]struct{}{}}
-	m.labelSets[key] = ls
-	for _, l := range ls.carries() {
-		link(m.carrying, l, ls)
-		for s := range m.asking[l] {
-			if s.holds(ls) {
-				s.matched[ls], ls.matching[s] = struct{}{}, struct{}{}
-			}
+func (s *selector) cheapest(cost func(*label) int) int32 {
+	best, least := int32(-1), 0
+	for i, c := range s.clauses {
+		if c.open {
+			continue
+		}
+		sum := 0
+		for _, l := range c.included {
+			sum += cost(l)
+		}
+		if best < 0 || sum < least {
+			best, least = int32(i), sum
 		}
 	}
-	return ls
+	return best
 }
 
-// carries gives the labels under which the label set is indexed.
-func (ls *labelSet) carries() []label { return append([]label{{}}, ls.labels...) }
-
-// dropLabelSet takes a label set that nobody carries out of all indexes.
-func (m *matcher) dropLabelSet(ls *labelSet) {
-	delete(m.labelSets, ls.key)
-	for _, l := range ls.carries() {
-		unlink(m.carrying, l, ls)
+// dropSelector takes a selector that no rule uses out of all indexes.
+func (t *labelTable) dropSelector(s *selector) {
+	t.key = s.appendKey(t.key[:0])
+	delete(t.selectors, string(t.key))
+	if s.index < 0 {
+		t.open.remove(s)
+	} else {
+		for _, l := range s.clauses[s.index].included {
+			l.askers.remove(s)
+		}
 	}
-	for s := range ls.matching {
-		delete(s.matched, ls)
+	for _, ls := range s.matched.items {
+		ls.matching.remove(s)
 	}
+	s.named(func(l *label) {
+		l.clauses--
+		t.collect(l)
+	})
 }
 
-func link[K, V comparable](index map[K]map[V]struct{}, key K, value V) {
-	if index[key] == nil {
-		index[key] = map[V]struct{}{}
-	}
-	index[key][value] = struct{}{}
-}
-
-func unlink[K, V comparable](index map[K]map[V]struct{}, key K, value V) {
-	delete(index[key], value)
-	if len(index[key]) == 0 {
-		delete(index, key)
+// named visits every label that the clauses name.
+func (s *selector) named(visit func(*label)) {
+	for _, c := range s.clauses {
+		for _, l := range c.included {
+			visit(l)
+		}
+		for _, l := range c.excluded {
+			visit(l)
+		}
 	}
 }

@@ -1,356 +1,486 @@
 package clas
 
 import (
-	"cmp"
-	"net/netip"
 	"slices"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
-// stale is what facts changed since the engine settled last. Applying a fact only marks; settling computes, once for all
-// marks, so that a burst of facts about one object costs as much as its last.
-type stale struct {
-	// labels and rules say that the console's labels, the version in force, changed.
-	labels, rules, namespaces bool
-	pods                      map[*pod]bool
-	services                  map[*service]bool
-	addresses                 map[netip.Addr]bool
-	nodes                     map[string]bool
-	views                     map[*serviceView]bool
-	policies                  map[*workloadPolicy]bool
-	// deserted policies lost a pod and may have none left.
-	deserted map[*workloadPolicy]bool
-	// labelSets lost an actor and may have none left.
-	labelSets map[*labelSet]bool
-}
-
-func newStale() *stale {
-	return &stale{pods: map[*pod]bool{}, services: map[*service]bool{}, addresses: map[netip.Addr]bool{},
-		nodes: map[string]bool{}, views: map[*serviceView]bool{}, policies: map[*workloadPolicy]bool{},
-		deserted:  map[*workloadPolicy]bool{},
-		labelSets: map[*labelSet]bool{}}
-}
-
-// take empties a map of marks. It leaves a new one: after a burst, going through the old one's room would cost every later
-// settling.
-func take[K comparable, V any](marks *map[K]V) map[K]V {
-	taken := *marks
-	*marks = map[K]V{}
-	return taken
-}
-
-// pod marks a pod that came or changed, with everything that its fact reaches.
-func (s *stale) pod(p *pod) {
-	s.pods[p] = true
-	for v := range p.backs {
-		s.services[v] = true
-	}
-	for _, addr := range p.addresses {
-		s.addresses[addr] = true
-	}
-	if name := p.message.GetNode(); name != "" {
-		s.nodes[name] = true
-	}
-}
-
-func (s *stale) service(v *service) {
-	s.services[v] = true
-	for _, addr := range v.addresses {
-		s.addresses[addr] = true
-	}
-}
-
-// actors marks pods and Services whose labels may have changed.
-func (s *stale) actors(pods map[*pod]struct{}, services map[*service]struct{}) {
-	for p := range pods {
-		s.pods[p] = true
-	}
-	for v := range services {
-		s.services[v] = true
-	}
-}
-
-// namespace marks everything in a namespace, or in all of them where the default profile changed.
-func (s *stale) namespace(name string, c *cluster) {
-	s.namespaces = true
-	if name != "" {
-		s.actors(c.podsIn[name], c.servicesIn[name])
-		return
-	}
-	for namespace := range c.podsIn {
-		s.actors(c.podsIn[namespace], nil)
-	}
-	for namespace := range c.servicesIn {
-		s.actors(nil, c.servicesIn[namespace])
-	}
-}
-
-// matching marks the views of all selectors that hold for a label set.
-func (s *stale) matching(ls *labelSet) {
-	if ls == nil {
-		return
-	}
-	for sel := range ls.matching {
-		for _, view := range sel.views {
-			s.views[view] = true
-		}
-	}
-}
-
-// settle brings everything derived up to date with the facts. Each step uses only what the steps before it settled.
+// settle brings everything derived up to date with the facts. Each step uses only what the steps before it settled; rules may mark
+// actors and Services, which is why the first steps repeat until they leave nothing to do: marks follow from rules, and rules never
+// from marks.
 func (e *Engine) settle() {
-	e.settleRules()
-	e.settlePods()
-	e.settleServices()
-	e.settleAddresses()
+	for e.settleRuleSets() || e.settleGroups() || e.settleHosts() || e.settleServices() {
+	}
+	e.settleKnown()
+	e.settleEnrolment()
+	e.settleViews()
 	e.settlePolicies()
-	e.settlePlans()
-	if e.stale.namespaces {
-		e.stale.namespaces = false
-		e.namespaces = e.profiles.namespacesMessage(e.cluster.namespaces)
+	if !e.flushed {
+		e.collect()
 	}
 }
 
-// settleRules resolves the rules in force anew when they or the labels changed.
-func (e *Engine) settleRules() {
-	if e.stale.labels {
-		e.stale.labels, e.stale.rules = false, true
-		e.stale.namespace("", e.cluster)
-	}
-	if !e.stale.rules {
-		return
-	}
-	e.stale.rules = false
-	for _, sel := range e.matcher.selectors {
-		sel.consumers, sel.providers = nil, nil
-	}
-	e.book = resolveRules(&e.provision.force, e.labels, e.matcher)
-	for _, sel := range e.matcher.selectors {
-		if len(sel.consumers)+len(sel.providers) == 0 {
-			e.matcher.dropSelector(sel)
+func (e *Engine) settleRuleSets() bool {
+	work := e.stale.ruleSets
+	e.stale.ruleSets = nil
+	for _, s := range work {
+		s.stale = false
+		if e.ruleSets[s.href] == s {
+			e.resolve(s)
 		}
 	}
-	for _, p := range e.policies.byKey {
-		e.stale.policies[p] = true
-	}
-	for name := range e.cluster.nodes {
-		e.stale.nodes[name] = true // plans name the version in force
-	}
+	return len(work) > 0
 }
 
-func (e *Engine) settlePods() {
-	for p := range take(&e.stale.pods) {
-		p.profile = e.profiles.of(p.namespace)
-		var set *labelSet
-		p.identity = identity{}
-		if p.profile.managed && p.ownsNetwork() {
-			p.identity = e.labels.resolve(p.profile, e.cluster.annotations(p))
-			set = e.matcher.labelSet(p.identity.plain())
-		}
-		e.relabelPod(p, set)
-		if set != nil && p.planned() {
-			e.enroll(p, e.policies.get(policyKey{set, p.profile.mode}, e.stale))
-		} else {
-			e.enroll(p, nil)
-		}
+// settleGroups labels the groups of pods that are marked.
+func (e *Engine) settleGroups() bool {
+	work := e.stale.groups
+	if len(work) == 0 {
+		return false
 	}
+	e.stale.groups = nil
+	for _, g := range work {
+		g.stale = false
+		if len(g.pods) == 0 {
+			e.relabelGroup(g, nil)
+			e.showGroup(g, nil)
+			e.enroll(g, nil)
+			e.dropGroup(g)
+			continue
+		}
+		e.relabelGroup(g, e.labelGroup(g))
+		e.stale.enroll(g)
+	}
+	return true
 }
 
-// relabelPod gives the pod another label set, nil for none.
-func (e *Engine) relabelPod(p *pod, set *labelSet) {
-	if p.set == set {
-		return
-	}
-	for v := range p.backs {
-		changed := p.set != nil && v.carried.remove(p.set)
-		changed = set != nil && v.carried.add(set) || changed
-		if changed {
-			e.stale.services[v] = true
-		}
-	}
-	for _, addr := range p.addresses {
-		e.stale.addresses[addr] = true
-	}
-	p.set = e.exchange(p.set, set)
-}
-
-// exchange moves one actor's use from a label set to another.
-func (e *Engine) exchange(from, to *labelSet) *labelSet {
-	if from != nil {
-		from.users--
-		e.stale.labelSets[from] = true
-	}
-	if to != nil {
-		to.users++
-	}
-	return to
-}
-
-// enroll gives the pod another policy, nil for none.
-func (e *Engine) enroll(p *pod, policy *workloadPolicy) {
-	if p.policy == policy {
-		return
-	}
-	if p.policy != nil {
-		p.policy.pods--
-		e.stale.deserted[p.policy] = true
-	}
-	if policy != nil {
-		policy.pods++
-	}
-	p.policy = policy
-	if name := p.message.GetNode(); name != "" {
-		e.stale.nodes[name] = true
-	}
-}
-
-func (e *Engine) settleServices() {
-	for v := range take(&e.stale.services) {
-		v.profile = e.profiles.of(v.namespace)
-		var set *labelSet
-		v.identity = identity{}
-		if v.profile.managed {
-			v.identity = e.identify(v)
-			set = e.matcher.labelSet(v.identity.plain())
-		}
-		e.relabelService(v, set)
-		if ports := v.exposedPorts(); !slices.EqualFunc(v.ports, ports, servicePort.equal) {
-			v.ports = ports
-			e.stale.matching(v.set)
-		}
-	}
-}
-
-func (p servicePort) equal(q servicePort) bool {
-	return p.protocol == q.protocol && p.port == q.port && slices.Equal(p.targets, q.targets)
-}
-
-// identify gives a Service its labels: those of its profile and annotations, or those of its backends if it requests none
-// and they all agree.
-func (e *Engine) identify(v *service) identity {
-	annotations := v.message.GetAnnotations()
-	if !hasLabelAnnotation(annotations) && len(v.carried) == 1 {
-		for p := range v.backends {
-			if p.set != nil {
-				return p.identity.from(SourceBackends)
-			}
-		}
-	}
-	return e.labels.resolve(v.profile, annotations)
-}
-
-func (e *Engine) relabelService(v *service, set *labelSet) {
-	if v.set == set {
-		return
-	}
-	e.stale.matching(v.set)
-	e.stale.matching(set)
-	if v.set != nil {
-		delete(v.set.services, v)
-	}
-	if set != nil {
-		set.services[v] = struct{}{}
-	}
-	v.set = e.exchange(v.set, set)
-}
-
-// settleAddresses gives every address that changed hands to the label set of its owner.
-func (e *Engine) settleAddresses() {
-	c := e.cluster
-	for addr := range take(&e.stale.addresses) {
-		before, now := c.owners[addr], c.owner(addr)
-		if now == nil {
-			delete(c.owners, addr)
-		} else {
-			c.owners[addr] = now
-		}
-		e.own(before)
-		e.own(now)
-		var set *labelSet
-		if p, isPod := now.(*pod); isPod {
-			set = p.set
-		}
-		e.sets.move(addr, c.placed[addr], set)
-		if c.placed[addr] = set; set == nil {
-			delete(c.placed, addr)
-		}
-	}
-}
-
-// own brings up to date what a Service owns.
-func (e *Engine) own(actor claimant) {
-	v, isService := actor.(*service)
-	if !isService {
-		return
-	}
-	var owned []netip.Addr
-	for _, addr := range v.addresses {
-		if e.cluster.owner(addr) == actor {
-			owned = append(owned, addr)
-		}
-	}
-	if !slices.Equal(v.owned, owned) {
-		v.owned = owned
-		e.stale.matching(v.set)
-	}
-}
-
-// settlePolicies compiles what is new or changed, and gives up what no pod needs.
-func (e *Engine) settlePolicies() {
-	for view := range take(&e.stale.views) {
-		if e.sets.refresh(view) {
-			for p := range view.policies {
-				e.stale.policies[p] = true
-			}
-		}
-	}
-	for p := range take(&e.stale.policies) {
-		if p.pods > 0 {
-			p.compile(e.sets)
-			e.published.policies.touch(p.id)
-		}
-	}
-	for p := range take(&e.stale.deserted) {
-		if p.pods == 0 {
-			e.policies.drop(p, e.sets)
-			e.published.policies.touch(p.id)
-		}
-	}
-	for ls := range take(&e.stale.labelSets) {
-		if ls.users == 0 && len(ls.addresses) == 0 {
-			e.matcher.dropLabelSet(ls)
-		}
-	}
-}
-
-// settlePlans writes the plans of the nodes that changed.
-func (e *Engine) settlePlans() {
-	for name := range take(&e.stale.nodes) {
-		n := e.cluster.node(name)
-		n.plan = n.compile(name, e.provision.force.version)
-		e.published.plans.touch(name)
-		if n.message == nil && len(n.pods) == 0 {
-			delete(e.cluster.nodes, name)
-		}
-	}
-}
-
-// compile writes the plan of a node, nil where there is neither the node nor a pod to plan for.
-func (n *node) compile(name string, version int64) *ringfencev1.NodePlan {
-	plan := &ringfencev1.NodePlan{Node: name, ProvisionedVersion: version, NodeAddresses: texts(n.addresses)}
-	for p := range n.pods {
-		if p.policy != nil {
-			plan.Pods = append(plan.Pods, &ringfencev1.PodPlan{Uid: p.message.GetUid(), Namespace: p.namespace, Name: p.name,
-				Addresses: texts(p.addresses), Policy: p.policy.id})
-		}
-	}
-	if n.message == nil && len(plan.Pods) == 0 {
+// labelGroup finds the label set of a group, nil where its pods are no actors of their own.
+func (e *Engine) labelGroup(g *group) *labelSet {
+	p := e.profileOf(g.ns)
+	if !p.managed {
+		g.requests = e.request(g, g.requests, nil)
+		e.showGroup(g, nil)
 		return nil
 	}
-	slices.Sort(plan.NodeAddresses)
-	slices.SortFunc(plan.Pods, func(a, b *ringfencev1.PodPlan) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
-	})
-	return plan
+	labels, annotations := g.object()
+	e.identify(&e.identity, p, labels, annotations)
+	g.requests = e.request(g, g.requests, e.identity.requests)
+	e.labelRoom = e.identity.plain(e.labelRoom[:0])
+	e.showGroup(g, e.table.set(e.labelRoom))
+	if !g.ownsNetwork() {
+		return nil
+	}
+	plain := len(e.labelRoom)
+	e.labelRoom = e.workloadMarks(e.labelRoom, g.workload)
+	for _, v := range g.services {
+		e.labelRoom = append(e.labelRoom, v.marked...)
+	}
+	if e.settings.perWorkload {
+		e.labelRoom = append(e.labelRoom, e.table.label(eachKey, g.workload.String()))
+	}
+	if len(e.labelRoom) == plain {
+		return g.plain
+	}
+	slices.SortFunc(e.labelRoom, compareLabels)
+	return e.table.set(slices.Compact(e.labelRoom))
+}
+
+// showGroup notes the label set without marks, by which Services inherit labels and degraded mode knows workloads.
+func (e *Engine) showGroup(g *group, plain *labelSet) {
+	before := g.plain
+	if before == plain {
+		return
+	}
+	if g.plain = plain; plain != nil {
+		plain.dependents++
+	}
+	if before != nil {
+		before.dependents--
+		e.stale.labelSet(before)
+	}
+	e.stale.backends(g)
+	if g.workload != nil && g.workload.acks.len() > 0 {
+		e.stale.knowing(g.ns)
+	}
+}
+
+// eachKey is the key of the mark that tells workloads apart where policy is computed for each.
+const eachKey = markPrefix + "each"
+
+// relabelGroup gives a group another label set, nil for none.
+func (e *Engine) relabelGroup(g *group, next *labelSet) {
+	before := g.set
+	if before == next {
+		return
+	}
+	for _, p := range g.pods {
+		e.touchPod(p)
+	}
+	carry(e, &g.set, next, groupsOf, g)
+}
+
+// carry moves one actor from a label set to another; either may be nil.
+func carry[T comparable](e *Engine, at **labelSet, next *labelSet, of func(*labelSet) *bag[T], actor T) {
+	before := *at
+	if before == next {
+		return
+	}
+	*at = next
+	if before != nil {
+		of(before).remove(actor)
+		before.digest.valid = false
+		e.stale.labelSet(before)
+	}
+	if next != nil {
+		of(next).add(actor)
+		next.digest.valid = false
+	}
+}
+
+func groupsOf(ls *labelSet) *bag[*group]     { return &ls.groups }
+func hostsOf(ls *labelSet) *bag[host]        { return &ls.hosts }
+func servicesOf(ls *labelSet) *bag[*service] { return &ls.services }
+
+// settleHosts labels nodes and external workloads.
+func (e *Engine) settleHosts() bool {
+	nodes, externals := e.stale.nodes, take(&e.stale.externals)
+	e.stale.nodes = nil
+	for _, n := range nodes {
+		n.unread = false
+		e.labelNode(n)
+	}
+	for x := range externals {
+		e.labelExternal(x)
+	}
+	return len(nodes)+len(externals) > 0
+}
+
+func (e *Engine) labelNode(n *node) {
+	mode, managed := e.identifyNode(&e.identity, n)
+	n.requests = e.request(n, n.requests, e.identity.requests)
+	var next *labelSet
+	if managed {
+		next = e.table.set(e.hostLabels(e.hostOf(n)))
+	}
+	if next != n.set {
+		for _, a := range n.addresses {
+			e.touch(a)
+		}
+		carry(e, &n.set, next, hostsOf, host(n))
+	}
+	n.mode = mode
+	e.stale.node(n)
+	var policy *workloadPolicy
+	if next != nil {
+		policy = e.policy(next, mode, notDegraded)
+	}
+	e.assign(&n.policy, policy)
+}
+
+// hostLabels gives the labels that were identified, with the marks of the console's workload; sorted.
+func (e *Engine) hostLabels(x *external) []*label {
+	e.labelRoom = e.identity.plain(e.labelRoom[:0])
+	if x != nil {
+		e.labelRoom = append(e.labelRoom, e.marked[x.href()]...)
+		slices.SortFunc(e.labelRoom, compareLabels)
+	}
+	return e.labelRoom
+}
+
+// labelExternal labels a workload of the console's own, unless it is a node's host.
+func (e *Engine) labelExternal(x *external) {
+	outside := !e.isHost(x)
+	if x.claiming && !outside {
+		e.withdraw(x, x.addresses)
+		x.owned = nil
+	}
+	var next *labelSet
+	if outside {
+		e.identity.reset()
+		e.identity.giveAll(x.labels, SourceWorkload)
+		next = e.table.set(e.hostLabels(x))
+	}
+	if next != x.set {
+		for _, a := range x.addresses {
+			e.touch(a)
+		}
+		carry(e, &x.set, next, hostsOf, host(x))
+	}
+	if outside && !x.claiming {
+		for _, a := range x.addresses {
+			e.claim(a, x)
+		}
+	}
+	x.claiming = outside
+}
+
+func (e *Engine) settleServices() bool {
+	work := take(&e.stale.services)
+	for v := range work {
+		e.settleService(v)
+	}
+	return len(work) > 0
+}
+
+func (e *Engine) settleService(v *service) {
+	carried := v.findCarried()
+	if !sameSets(carried, v.carried) {
+		v.carried = carried
+		e.stale.providers(v.set)
+	}
+	if ports := v.findPorts(); !slices.EqualFunc(ports, v.ports, servicePort.equal) {
+		v.ports = ports
+		e.stale.providers(v.set)
+		e.stale.exposure(v)
+		e.uidChanged(v)
+	}
+	before := v.plain
+	next := e.labelService(v)
+	e.carryService(v, next)
+	if v.plain != before && e.settings.legacy {
+		e.changed(allServices)
+	}
+}
+
+func sameSets(a, b []*labelSet) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, x := range a {
+		if !slices.Contains(b, x) {
+			return false
+		}
+	}
+	return true
+}
+
+// labelService finds the label set of a Service, nil where its namespace is not managed.
+func (e *Engine) labelService(v *service) *labelSet {
+	v.plain, v.inherited = nil, false
+	p := e.profileOf(v.ns)
+	if !p.managed {
+		v.requests = e.request(v, v.requests, nil)
+		e.markService(v, nil)
+		return nil
+	}
+	inherited := e.identifyService(&e.identity, v, p)
+	v.requests = e.request(v, v.requests, e.identity.requests)
+	if v.inherited = inherited != nil; v.inherited {
+		e.labelRoom = append(e.labelRoom[:0], inherited.labels...)
+	} else {
+		e.labelRoom = e.identity.plain(e.labelRoom[:0])
+	}
+	plain := len(e.labelRoom)
+	e.markService(v, e.marked[serviceKey(v)])
+	e.labelRoom = append(e.workloadMarks(e.labelRoom, v.workload), v.marked...)
+	marks := len(e.labelRoom) > plain
+	slices.SortFunc(e.labelRoom, compareLabels)
+	next := e.table.set(slices.Compact(e.labelRoom))
+	if v.plain = next; marks {
+		v.plain = next.plain
+	}
+	return next
+}
+
+// markService gives a Service the marks of the virtual services that it stands for. Its backends carry them, too.
+func (e *Engine) markService(v *service, marks []*label) {
+	if slices.Equal(v.marked, marks) {
+		return
+	}
+	v.marked = slices.Clone(marks)
+	for _, g := range v.groups.items {
+		e.stale.group(g)
+	}
+}
+
+// carryService gives a Service another label set, nil for none.
+func (e *Engine) carryService(v *service, next *labelSet) {
+	if v.set == next {
+		return
+	}
+	e.stale.providers(v.set)
+	carry(e, &v.set, next, servicesOf, v)
+	e.stale.providers(next)
+}
+
+// settleKnown looks, in degraded mode, which label sets the workloads carry that the console knows, and where that changed, finds
+// everybody's policy again.
+func (e *Engine) settleKnown() {
+	work := e.stale.known
+	e.stale.known = nil
+	if !e.degraded() {
+		return
+	}
+	for _, ns := range work {
+		if ns.knownValid {
+			continue
+		}
+		ns.knownValid = true
+		ns.known = e.knownSets(ns)
+		for _, g := range ns.groups.items {
+			e.stale.enroll(g)
+		}
+	}
+}
+
+// degraded tells whether the console cannot be reached.
+func (e *Engine) degraded() bool { return e.link.message != nil && !e.link.message.GetUp() }
+
+// knownSets gives the plain label sets of the workloads in a namespace that the console has acknowledged.
+func (e *Engine) knownSets(ns *namespace) map[*labelSet]bool {
+	known := map[*labelSet]bool{}
+	p := e.profileOf(ns)
+	for _, w := range ns.workloads {
+		if w.acks.len() == 0 || w.kind == "service" || !p.managed {
+			continue
+		}
+		for _, g := range w.groups.items {
+			if g.plain != nil {
+				known[g.plain] = true
+			}
+		}
+		if w.message != nil && w.groups.len() == 0 {
+			e.identify(&e.identity, p, w.labels, w.annotations)
+			if ls := e.table.lookup(e.identity.plain(e.labelRoom[:0])); ls != nil {
+				known[ls] = true
+			}
+		}
+	}
+	return known
+}
+
+// settleEnrolment finds the policies of groups.
+func (e *Engine) settleEnrolment() {
+	work := e.stale.enrolled
+	e.stale.enrolled = nil
+	for _, g := range work {
+		if len(g.pods) > 0 {
+			e.enroll(g, e.policyOf(g))
+		}
+	}
+}
+
+// policyOf gives the policy of a group's pods, nil for none.
+func (e *Engine) policyOf(g *group) *workloadPolicy {
+	if g.set == nil || g.planned == 0 {
+		return nil
+	}
+	mode := e.profileOf(g.ns).mode
+	if !e.degraded() || g.workload != nil && g.workload.acks.len() > 0 {
+		return e.policy(g.set, mode, notDegraded)
+	}
+	switch {
+	case e.settings.noDegraded:
+		return nil
+	case g.ns.known[g.plain], e.settings.fail == ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_COMPUTED:
+		return e.policy(g.set, mode, notDegraded)
+	case e.settings.fail == ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_CLOSED:
+		return e.policy(g.set, mode, degradedClosed)
+	case mode == idle:
+		return e.policy(g.set, idle, degradedOpen)
+	}
+	return e.policy(g.set, visibilityOnly, degradedOpen)
+}
+
+// enroll gives the pods of a group another policy, nil for none.
+func (e *Engine) enroll(g *group, policy *workloadPolicy) {
+	if g.policy != policy {
+		e.assign(&g.policy, policy)
+		for _, p := range g.pods {
+			e.stale.pod(p)
+		}
+	}
+	e.sign(g)
+}
+
+// assign moves one user from a policy to another; either may be nil.
+func (e *Engine) assign(at **workloadPolicy, next *workloadPolicy) {
+	before := *at
+	if before == next {
+		return
+	}
+	if before != nil {
+		if before.users--; before.users == 0 {
+			e.stale.policy(before)
+		}
+	}
+	if next != nil {
+		if next.users++; next.users == 1 {
+			e.stale.policy(next)
+		}
+	}
+	*at = next
+}
+
+// settlePolicies compiles what is new or changed, and gives up what nobody needs.
+func (e *Engine) settlePolicies() {
+	work := e.stale.policies
+	e.stale.policies = nil
+	for _, p := range work {
+		p.stale = false
+		if p.users == 0 {
+			e.adopt(p, nil)
+			p.message, p.hash, p.digested = nil, 0, false
+			if e.flushed {
+				e.stale.publish(p)
+			} else {
+				p.drop(e)
+			}
+			continue
+		}
+		message := e.compile(p)
+		hash := e.compilation.hash(p)
+		e.adopt(p, e.compilation.usedSets())
+		if hash == p.hash {
+			continue
+		}
+		p.message, p.hash, p.digested = message, hash, false
+		if f := e.compilation.features(); f != p.features {
+			p.features = f
+			e.stale.usersOf(p)
+		}
+		e.stale.publish(p)
+	}
+	e.forgetParts()
+	if len(e.stale.policies) == 0 {
+		e.stale.policies = trim(work)
+	}
+}
+
+// forgetParts drops what was kept while policies were being compiled.
+func (e *Engine) forgetParts() {
+	for _, cached := range e.compilation.cached {
+		*cached = nil
+	}
+	e.compilation.cached = trim(e.compilation.cached)
+}
+
+// adopt makes a policy hold sets in place of those that it held before. The new ones are taken first, so that those in both stay.
+func (e *Engine) adopt(p *workloadPolicy, next []*addressSet) {
+	for _, s := range next {
+		e.sets.acquire(s)
+	}
+	for _, s := range p.sets {
+		e.sets.release(s)
+	}
+	p.sets = next
+}
+
+// usersOf marks the nodes whose plans name a policy.
+func (s *stale) usersOf(p *workloadPolicy) {
+	for _, g := range p.labels.groups.items {
+		if g.policy == p {
+			for _, pod := range g.pods {
+				if pod.node != nil {
+					s.node(pod.node)
+				}
+			}
+		}
+	}
+	for _, h := range p.labels.hosts.items {
+		if n, isNode := h.(*node); isNode && n.policy == p {
+			s.node(n)
+		}
+	}
 }

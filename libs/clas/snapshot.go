@@ -1,9 +1,13 @@
 package clas
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
+	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"google.golang.org/protobuf/proto"
@@ -13,33 +17,225 @@ import (
 // fact is empty.
 const position = "facts.ctl.position"
 
+// kept is a fact that a snapshot holds: where it was in the log, and how to write it. What it refers to does not change.
+type kept struct {
+	sequence uint64
+	order    int // among facts of one sequence
+	pod      *pod
+	group    *group // of the pod, as of the snapshot
+	write    func() (subject string, fact *ringfencev1.Fact)
+}
+
 // Snapshot gives the facts that lead a new engine to this engine's state, in the order of the log: the last fact of every
-// subject, the version in force with its objects, and of labels that are gone the last fact and the tombstone. The facts
-// are those of the call; the sequence may be consumed later, and elsewhere, while the engine goes on. StoredAt is unset.
+// subject, the version in force with its objects, and of labels that are gone the last fact and the tombstone. Who observed
+// a fact, and when, is not kept. The facts are those of the call; the sequence may be consumed later, and elsewhere, while
+// the engine goes on. StoredAt is unset.
 func (e *Engine) Snapshot() iter.Seq[*ringfencev1.SnapshotEntry] {
-	facts := e.provision.facts()
-	for _, h := range e.facts {
-		facts = append(facts, h)
+	facts := make([]kept, 0, len(e.cluster.pods)+len(e.provision.objects)+64)
+	for _, p := range e.cluster.pods {
+		facts = append(facts, kept{sequence: p.sequence, order: 1, pod: p, group: p.group})
 	}
-	for _, pair := range e.buried {
-		facts = append(facts, pair[:]...)
+	keep := func(sequence uint64, order int, write func() (string, *ringfencev1.Fact)) {
+		facts = append(facts, kept{sequence: sequence, order: order, write: write})
 	}
-	slices.SortFunc(facts, compareHeld)
-	if n := len(facts); e.sequence > 0 && (n == 0 || facts[n-1].sequence < e.sequence) {
-		facts = append(facts, held{subject: position, sequence: e.sequence, fact: &ringfencev1.Fact{}})
+	e.keepCluster(keep)
+	e.keepConsole(keep)
+	e.keepControl(keep)
+	slices.SortStableFunc(facts, func(a, b kept) int { return cmp.Or(cmp.Compare(a.sequence, b.sequence), cmp.Compare(a.order, b.order)) })
+	last := uint64(0)
+	if n := len(facts); n > 0 {
+		last = facts[n-1].sequence
 	}
+	sequence := e.sequence
 	return func(yield func(*ringfencev1.SnapshotEntry) bool) {
-		for _, h := range facts {
-			encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(h.fact)
-			if err != nil {
-				// Apply encoded it once; only a fact that its giver changed afterwards gets here.
-				panic(fmt.Sprintf("snapshot of %s: %v", h.subject, err))
-			}
-			if !yield(&ringfencev1.SnapshotEntry{Subject: h.subject, Sequence: h.sequence, Fact: encoded}) {
+		for _, k := range facts {
+			if !yield(k.entry()) {
 				return
 			}
 		}
+		if last < sequence {
+			yield(&ringfencev1.SnapshotEntry{Subject: position, Sequence: sequence})
+		}
 	}
+}
+
+func (k kept) entry() *ringfencev1.SnapshotEntry {
+	var subject string
+	var fact *ringfencev1.Fact
+	if k.pod != nil {
+		subject = kubernetesSubject("pod", k.group.ns.name, k.pod.name)
+		fact = &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: k.pod.messageIn(k.group)}}
+	} else {
+		subject, fact = k.write()
+	}
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(fact)
+	if err != nil {
+		// Only text that is not UTF-8 gets here, and Apply refuses that.
+		panic(fmt.Sprintf("snapshot of %s: %v", subject, err))
+	}
+	return &ringfencev1.SnapshotEntry{Subject: subject, Sequence: k.sequence, Fact: encoded}
+}
+
+type keeping func(sequence uint64, order int, write func() (string, *ringfencev1.Fact))
+
+func (e *Engine) keepCluster(keep keeping) {
+	for _, ns := range e.cluster.namespaces {
+		e.keepNamespace(ns, keep)
+	}
+	for _, n := range e.cluster.nodes {
+		if m := n.message; m != nil {
+			keep(n.sequence, 1, func() (string, *ringfencev1.Fact) {
+				return kubernetesSubject("node", "", m.GetName()), &ringfencev1.Fact{Body: &ringfencev1.Fact_Node{Node: m}}
+			})
+		}
+	}
+	for _, v := range e.cluster.services {
+		m := v.message
+		keep(v.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return kubernetesSubject("service", m.GetNamespace(), m.GetName()), &ringfencev1.Fact{Body: &ringfencev1.Fact_Service{Service: m}}
+		})
+	}
+	if m := e.labelMap.message; m != nil {
+		keep(e.labelMap.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return kubernetesSubject("labelmap", "", m.GetName()), &ringfencev1.Fact{Body: &ringfencev1.Fact_LabelMap{LabelMap: m}}
+		})
+	}
+}
+
+func (e *Engine) keepNamespace(ns *namespace, keep keeping) {
+	if encoded := ns.encoded; encoded != nil {
+		name := ns.name
+		keep(ns.sequence, 1, func() (string, *ringfencev1.Fact) {
+			m := &ringfencev1.Namespace{}
+			decode("namespace "+name, encoded, m)
+			return kubernetesSubject("namespace", "", name), &ringfencev1.Fact{Body: &ringfencev1.Fact_Namespace{Namespace: m}}
+		})
+	}
+	for _, w := range ns.workloads {
+		if m := w.message; m != nil {
+			keep(w.sequence, 1, func() (string, *ringfencev1.Fact) {
+				return kubernetesSubject(strings.ToLower(m.GetKind()), m.GetNamespace(), m.GetName()),
+					&ringfencev1.Fact{Body: &ringfencev1.Fact_KubernetesWorkload{KubernetesWorkload: m}}
+			})
+		}
+	}
+	for _, s := range ns.slices {
+		m := s.message
+		keep(s.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return kubernetesSubject("endpointslice", m.GetNamespace(), m.GetName()), &ringfencev1.Fact{Body: &ringfencev1.Fact_EndpointSlice{EndpointSlice: m}}
+		})
+	}
+}
+
+func (e *Engine) keepConsole(keep keeping) {
+	for id, r := range e.console.labels {
+		keepLabel(id, r, keep)
+	}
+	for id, d := range e.console.dimensions {
+		keep(d.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return consoleSubject("label_dimension", id), &ringfencev1.Fact{Body: &ringfencev1.Fact_LabelDimension{LabelDimension: d.message}}
+		})
+	}
+	for id, p := range e.console.profiles {
+		keep(p.sequence, 1, func() (string, *ringfencev1.Fact) {
+			m := &ringfencev1.ContainerWorkloadProfile{}
+			decode("profile "+p.href, p.encoded, m)
+			return consoleSubject("profile", id), &ringfencev1.Fact{Body: &ringfencev1.Fact_ContainerWorkloadProfile{ContainerWorkloadProfile: m}}
+		})
+	}
+	for id, p := range e.console.pairings {
+		keep(p.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return consoleSubject("pairing_profile", id), &ringfencev1.Fact{Body: &ringfencev1.Fact_PairingProfile{PairingProfile: p.message}}
+		})
+	}
+	for id, x := range e.console.workloads {
+		keep(x.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return consoleSubject("workload", id), &ringfencev1.Fact{Body: &ringfencev1.Fact_PceWorkload{PceWorkload: x.message}}
+		})
+	}
+	for id, a := range e.console.acks {
+		keep(a.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return consoleSubject("kubernetes_workload", id), &ringfencev1.Fact{Body: &ringfencev1.Fact_AcknowledgedWorkload{AcknowledgedWorkload: a.message}}
+		})
+	}
+	e.keepProvision(keep)
+}
+
+// keepLabel keeps a label's last fact, and its tombstone where it is gone.
+func keepLabel(id string, r *reference, keep keeping) {
+	href, key, value := r.href, r.key, r.value
+	keep(r.sequence, 1, func() (string, *ringfencev1.Fact) {
+		return consoleSubject("label", id), &ringfencev1.Fact{Body: &ringfencev1.Fact_Label{Label: &ringfencev1.Label{Href: href, Key: key, Value: value}}}
+	})
+	if r.label == nil {
+		keep(r.buried, 2, func() (string, *ringfencev1.Fact) {
+			return consoleSubject("label", id), &ringfencev1.Fact{Body: &ringfencev1.Fact_Gone{Gone: &ringfencev1.Gone{}}}
+		})
+	}
+}
+
+func (e *Engine) keepProvision(keep keeping) {
+	for _, o := range e.provision.objects {
+		keep(o.sequence, 0, func() (string, *ringfencev1.Fact) {
+			m := &ringfencev1.PceObject{}
+			decode(o.href, o.encoded, m)
+			return consoleSubject("object", o.sha.String()), &ringfencev1.Fact{Body: &ringfencev1.Fact_PceObject{PceObject: m}}
+		})
+	}
+	for _, c := range e.provision.kept() {
+		keep(c.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return consoleSubject("provisioned", strconv.FormatUint(uint64(c.number), 10)), &ringfencev1.Fact{Body: &ringfencev1.Fact_Provisioned{Provisioned: c.message()}}
+		})
+	}
+}
+
+func (e *Engine) keepControl(keep keeping) {
+	for producer, r := range e.synced {
+		keep(r.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return "facts.ctl.synced." + encodeToken(producer), &ringfencev1.Fact{Body: &ringfencev1.Fact_Synced{Synced: r.message}}
+		})
+	}
+	if m := e.settings.message; m != nil {
+		keep(e.settings.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return "facts.ctl.settings", &ringfencev1.Fact{Body: &ringfencev1.Fact_Settings{Settings: m}}
+		})
+	}
+	if m := e.link.message; m != nil {
+		keep(e.link.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return "facts.ctl.link", &ringfencev1.Fact{Body: &ringfencev1.Fact_PceLink{PceLink: m}}
+		})
+	}
+}
+
+// decode reads what the engine itself encoded.
+func decode(object string, encoded []byte, m proto.Message) {
+	if err := proto.Unmarshal(encoded, m); err != nil {
+		panic(fmt.Sprintf("%s, which was encoded here: %v", object, err)) // only broken memory gets here
+	}
+}
+
+func kubernetesSubject(kind, namespace, name string) string {
+	if namespace == "" {
+		namespace = clusterScoped
+	} else {
+		namespace = encodeToken(namespace)
+	}
+	return "facts.k8s." + encodeToken(kind) + "." + namespace + "." + encodeToken(name)
+}
+
+func consoleSubject(kind, id string) string { return "facts.pce." + kind + "." + encodeToken(id) }
+
+// encodeToken writes a token of a subject; parseSubject reads it.
+func encodeToken(token string) string {
+	plain := true
+	for i := range len(token) {
+		c := token[i]
+		plain = plain && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_')
+	}
+	if plain {
+		return token
+	}
+	return strings.ReplaceAll(url.PathEscape(token), ".", "%2E")
 }
 
 // Restore builds an engine from a snapshot's entries, in their order. Its first flush gives the whole policy.
@@ -65,5 +261,5 @@ func (e *Engine) restore(entry *ringfencev1.SnapshotEntry) error {
 	if err := proto.Unmarshal(entry.GetFact(), f); err != nil {
 		return fmt.Errorf("fact of subject %s: decode: %w", entry.GetSubject(), err)
 	}
-	return e.Apply(entry.GetSubject(), entry.GetSequence(), f)
+	return e.apply(entry.GetSubject(), entry.GetSequence(), f)
 }

@@ -67,6 +67,9 @@ func decodeToken(token string) (string, error) {
 	return decoded, nil
 }
 
+// id is the last token: what an object of the console is called.
+func (s subject) id() string { return s.rest[len(s.rest)-1] }
+
 // names checks that the subject is the one of the Kubernetes object.
 func (s subject) names(kind, namespace, name string) error {
 	if namespace == "" {

@@ -1,0 +1,238 @@
+package clas
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// addr is an IP address in 16 bytes, IPv4 in its IPv6 form. It holds no pointer, unlike netip.Addr, for the engine keeps
+// hundreds of thousands. The zero value stands for no address.
+type addr struct{ hi, lo uint64 }
+
+// v4 marks IPv4 in the lower half.
+const v4 = 0xffff << 32
+
+func addrOf(a netip.Addr) addr {
+	b := a.As16()
+	return addr{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (a addr) is4() bool { return a.hi == 0 && a.lo>>32 == 0xffff }
+
+func (a addr) netip() netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], a.hi)
+	binary.BigEndian.PutUint64(b[8:], a.lo)
+	return netip.AddrFrom16(b).Unmap()
+}
+
+func (a addr) String() string { return a.netip().String() }
+
+// appendBytes appends the 4 or 16 bytes of the address.
+func (a addr) appendBytes(b []byte) []byte {
+	if a.is4() {
+		return binary.BigEndian.AppendUint32(b, uint32(a.lo))
+	}
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, a.hi), a.lo)
+}
+
+// compareAddrs sorts IPv4 before IPv6.
+func compareAddrs(a, b addr) int {
+	if a4, b4 := a.is4(), b.is4(); a4 != b4 {
+		if a4 {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo))
+}
+
+// parseAddr reads an address in text form, without a zone.
+func parseAddr(text string) (addr, error) {
+	a, ok := parseV4(text)
+	if ok {
+		return a, nil
+	}
+	parsed, err := parseAddress(text)
+	if err != nil {
+		return addr{}, err
+	}
+	if parsed.IsUnspecified() {
+		return addr{}, fmt.Errorf("%q is no host's address", text)
+	}
+	return addrOf(parsed), nil
+}
+
+// parseV4 reads the usual case fast; what it does not take, netip judges.
+func parseV4(text string) (addr, bool) {
+	if len(text) < 7 || len(text) > 15 {
+		return addr{}, false
+	}
+	var value, part, digits, dots uint32
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= '0' && c <= '9':
+			if digits > 0 && part == 0 {
+				return addr{}, false // a leading zero
+			}
+			if part, digits = part*10+uint32(c-'0'), digits+1; part > 255 {
+				return addr{}, false
+			}
+		case c == '.' && digits > 0 && dots < 3:
+			value, part, digits, dots = value<<8|part, 0, 0, dots+1
+		default:
+			return addr{}, false
+		}
+	}
+	if dots != 3 || digits == 0 {
+		return addr{}, false
+	}
+	if value = value<<8 | part; value == 0 {
+		return addr{}, false
+	}
+	return addr{0, v4 | uint64(value)}, true
+}
+
+// parseAddrs reads the addresses of an object's field, keeps their order and drops repeats.
+func parseAddrs(texts []string, object func() string, field string) ([]addr, error) {
+	var out []addr
+	for i, text := range texts {
+		a, err := parseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s[%d]: %w", object(), field, i, err)
+		}
+		if !slices.Contains(out, a) {
+			if out == nil {
+				out = make([]addr, 0, len(texts))
+			}
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
+// texts writes addresses in canonical text form.
+func texts(addresses []addr) []string {
+	out := make([]string, len(addresses))
+	for i, a := range addresses {
+		out[i] = a.String()
+	}
+	return out
+}
+
+// wire writes sorted addresses as messages carry them, in one piece of memory.
+func wire(addresses []addr) [][]byte {
+	if len(addresses) == 0 {
+		return nil
+	}
+	room := make([]byte, 0, 16*len(addresses))
+	if addresses[len(addresses)-1].is4() { // all of them, for they are sorted
+		room = make([]byte, 0, 4*len(addresses))
+	}
+	out := make([][]byte, len(addresses))
+	for i, a := range addresses {
+		start := len(room)
+		room = a.appendBytes(room)
+		out[i] = room[start:len(room):len(room)]
+	}
+	return out
+}
+
+// claimant is what may own an address: a pod, a Service, a node or an external workload.
+type claimant interface {
+	// claim gives the place of the claimant's fact in the log, and its subject, which decides between equal places.
+	claim() (sequence uint64, subject string)
+	// labelSet is the label set under which addresses of the claimant are in address sets of workloads, nil for none.
+	labelSet() *labelSet
+	// ownership tells the claimant that who owns one of its addresses may have changed.
+	ownership(*Engine)
+}
+
+// addressBook knows who claims and who owns each address: among pods, Services and nodes the one of the latest fact, else
+// the external workload of the latest fact. Nearly all addresses have one claimant, a pod.
+type addressBook struct {
+	pods   map[addr]*pod
+	others map[addr][]claimant
+}
+
+func newAddressBook() *addressBook {
+	return &addressBook{pods: map[addr]*pod{}, others: map[addr][]claimant{}}
+}
+
+// owner gives the owner, nil where nobody claims the address.
+func (b *addressBook) owner(a addr) claimant {
+	if p := b.pods[a]; p != nil {
+		return p
+	}
+	var best claimant
+	for _, c := range b.others[a] {
+		if best == nil || outranks(c, best) {
+			best = c
+		}
+	}
+	return best
+}
+
+func outranks(c, than claimant) bool {
+	if outside, thanOutside := isExternal(c), isExternal(than); outside != thanOutside {
+		return thanOutside
+	}
+	sequence, subject := c.claim()
+	thanSequence, thanSubject := than.claim()
+	return cmp.Or(cmp.Compare(sequence, thanSequence), cmp.Compare(subject, thanSubject)) > 0
+}
+
+func isExternal(c claimant) bool {
+	_, is := c.(*external)
+	return is
+}
+
+// claim adds a claimant and gives those who shared the address before.
+func (b *addressBook) claim(a addr, c claimant) []claimant {
+	p, isPod := c.(*pod)
+	sole := b.pods[a]
+	list, contested := b.others[a]
+	switch {
+	case sole == nil && !contested && isPod:
+		b.pods[a] = p
+		return nil
+	case sole != nil:
+		list = []claimant{sole}
+		delete(b.pods, a)
+	}
+	b.others[a] = append(list[:len(list):len(list)], c)
+	return list
+}
+
+// release takes a claimant out and gives those that remain.
+func (b *addressBook) release(a addr, c claimant) []claimant {
+	if p := b.pods[a]; p != nil {
+		if claimant(p) == c {
+			delete(b.pods, a)
+		}
+		return nil
+	}
+	list := slices.DeleteFunc(slices.Clone(b.others[a]), func(x claimant) bool { return x == c })
+	if len(list) == 0 {
+		delete(b.others, a)
+		return nil
+	}
+	if p, isPod := list[0].(*pod); isPod && len(list) == 1 {
+		delete(b.others, a)
+		b.pods[a] = p
+		return list
+	}
+	b.others[a] = list
+	return list
+}
+
+// placement gives the label set whose address sets the address is in, nil for none.
+func (b *addressBook) placement(a addr) *labelSet {
+	if owner := b.owner(a); owner != nil {
+		return owner.labelSet()
+	}
+	return nil
+}

@@ -1,0 +1,285 @@
+package clas
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+// signature counts, for pods of a namespace that look alike before anything but their labels and annotations is known, which
+// policies those that are planned have. hash is the beginning of what Signature gives.
+type signature struct {
+	hash     uint64
+	policies map[*workloadPolicy]int32
+	// sole is the policy while there is one.
+	sole *workloadPolicy
+}
+
+// volatile are labels that controllers give their pods and that differ between pods, or generations of pods, of one workload.
+var volatile = []string{
+	"pod-template-hash", "controller-revision-hash", "pod-template-generation", "controller-uid", "job-name",
+	"batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "batch.kubernetes.io/job-completion-index",
+	"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index",
+}
+
+func isVolatile(key string) bool { return slices.Contains(volatile, key) }
+
+func requestsNothing(name string) bool { return !strings.HasPrefix(name, annotationPrefix) }
+
+// Signature is by which a node recognises a pod that its plan does not name yet: 16 hexadecimal digits of a hash of the namespace,
+// the labels but for those that tell pods of one workload apart, and the com.illumio annotations.
+func Signature(namespace string, labels, annotations map[string]string) string {
+	return hexID("", signatureHash(namespace, packPairs(labels, isVolatile), packPairs(annotations, requestsNothing)))
+}
+
+func signatureHash(namespace string, labels, annotations packed) uint64 {
+	b := appendText(nil, namespace)
+	b = appendText(appendText(b, string(labels)), string(annotations))
+	return digits64(string(b))
+}
+
+// without packs pairs again but for those that skip names.
+func (p packed) without(skip func(string) bool) packed {
+	keep := true
+	for k := range p.all() {
+		keep = keep && !skip(k)
+	}
+	if keep {
+		return p
+	}
+	var b []byte
+	for k, v := range p.all() {
+		if !skip(k) {
+			b = appendText(appendText(b, k), v)
+		}
+	}
+	return packed(b)
+}
+
+// sign counts a group's policy under its signature. Call it whenever the policy may have changed.
+func (e *Engine) sign(g *group) {
+	now := g.policy
+	if g.signed == now {
+		return
+	}
+	s := g.signature
+	if s == nil {
+		s = g.ns.sign(g)
+		g.signature = s
+	}
+	if g.signed != nil {
+		if s.policies[g.signed]--; s.policies[g.signed] == 0 {
+			delete(s.policies, g.signed)
+		}
+	}
+	if now != nil {
+		s.policies[now]++
+	}
+	g.signed = now
+	if len(s.policies) == 0 {
+		delete(g.ns.signatures, s.hash)
+		g.signature = nil
+	}
+	if sole := s.only(); sole != s.sole {
+		s.sole = sole
+		e.stale.listing(g.ns)
+	}
+}
+
+// sign gives the signature of a group's pods, made where there is none.
+func (ns *namespace) sign(g *group) *signature {
+	h := signatureHash(ns.name, g.labels.without(isVolatile), g.annotations.without(requestsNothing))
+	s := ns.signatures[h]
+	if s == nil {
+		if ns.signatures == nil {
+			ns.signatures = map[uint64]*signature{}
+		}
+		s = &signature{hash: h, policies: map[*workloadPolicy]int32{}}
+		ns.signatures[h] = s
+	}
+	return s
+}
+
+// only gives the policy that all planned pods of the signature have, nil where they differ or there are none.
+func (s *signature) only() *workloadPolicy {
+	if len(s.policies) == 1 {
+		for p := range s.policies {
+			return p
+		}
+	}
+	return nil
+}
+
+// message is what a namespace's entry says now.
+func (e *Engine) namespaceMessage(ns *namespace) *ringfencev1.NamespacePolicy {
+	p := e.profileOf(ns)
+	m := &ringfencev1.NamespacePolicy{Namespace: ns.name, Managed: p.managed, Mode: p.mode}
+	for _, s := range ns.signatures {
+		if s.sole != nil {
+			m.Signatures = append(m.Signatures, &ringfencev1.PodSignature{Hash: hexID("", s.hash), Policy: s.sole.idText()})
+		}
+	}
+	slices.SortFunc(m.Signatures, func(a, b *ringfencev1.PodSignature) int { return cmp.Compare(a.GetHash(), b.GetHash()) })
+	return m
+}
+
+// hashNamespace hashes an entry; never 0.
+func hashNamespace(m *ringfencev1.NamespacePolicy) uint64 {
+	h := mix(uint64(m.GetMode()), 7)
+	if m.GetManaged() {
+		h++
+	}
+	for _, s := range m.GetSignatures() {
+		h = mix(h, mix(hashText(s.GetHash()), hashText(s.GetPolicy())))
+	}
+	return h | 1
+}
+
+// Namespaces gives the whole of the namespaces.
+func (e *Engine) Namespaces() *ringfencev1.Namespaces {
+	e.settle()
+	out := &ringfencev1.Namespaces{StartPolicy: e.settings.startPolicy()}
+	for _, name := range slices.Sorted(maps.Keys(e.cluster.namespaces)) {
+		if ns := e.cluster.namespaces[name]; ns.listed() {
+			out.Namespaces = append(out.Namespaces, e.namespaceMessage(ns))
+		}
+	}
+	return out
+}
+
+// startPolicy is the mode of pods in namespaces that are not listed.
+func (s *settings) startPolicy() ringfencev1.EnforcementMode {
+	if s.start == ringfencev1.EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED {
+		return visibilityOnly
+	}
+	return s.start
+}
+
+// Plan gives the whole plan of a node; false where there is none.
+func (e *Engine) Plan(name string) (*ringfencev1.NodePlan, bool) {
+	e.settle()
+	n := e.cluster.nodes[name]
+	if n == nil || !n.hasPlan() {
+		return nil, false
+	}
+	return e.plan(n), true
+}
+
+// hasPlan tells whether there is the node or a pod to plan for.
+func (n *node) hasPlan() bool {
+	return n.exists() || slices.ContainsFunc(n.pods, func(p *pod) bool { return p.planned() && p.group.policy != nil })
+}
+
+func (e *Engine) plan(n *node) *ringfencev1.NodePlan {
+	head := n.head()
+	plan := &ringfencev1.NodePlan{Node: n.name, NodeAddresses: head.GetNodeAddresses(), NodePolicy: head.GetNodePolicy(), Features: head.GetFeatures()}
+	room := make([]ringfencev1.PodPlan, 0, len(n.pods))
+	for _, p := range n.pods {
+		if p.planned() && p.group.policy != nil {
+			room = append(room, ringfencev1.PodPlan{})
+			p.plan(&room[len(room)-1])
+			plan.Pods = append(plan.Pods, &room[len(room)-1])
+		}
+	}
+	slices.SortFunc(plan.Pods, comparePlans)
+	return plan
+}
+
+func comparePlans(a, b *ringfencev1.PodPlan) int {
+	return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+}
+
+// plan fills in the pod's entry.
+func (p *pod) plan(m *ringfencev1.PodPlan) {
+	m.Uid, m.Namespace, m.Name, m.Policy = p.runtimeUID(), p.group.ns.name, p.name, p.group.policy.name()
+	if p.address != (addr{}) {
+		m.Addresses = append(make([]string, 0, 1), p.address.String())
+		if p.more != nil {
+			m.Addresses = append(m.Addresses, texts(p.more.addresses)...)
+		}
+	}
+	for _, x := range p.exposed() {
+		m.Exposed = append(m.Exposed, &ringfencev1.ExposedPort{Protocol: uint32(x.protocol), Port: uint32(x.port)})
+	}
+}
+
+// name is the policy's id, written once while the policy lasts.
+func (p *workloadPolicy) name() string {
+	if p.text == "" {
+		p.text = p.idText()
+	}
+	return p.text
+}
+
+// exposed lists the ports at which the pod answers for node ports and load balancers, sorted.
+func (p *pod) exposed() []target {
+	var out []target
+	for _, v := range p.group.services {
+		if !v.exposes() {
+			continue
+		}
+		for i, port := range v.message.GetPorts() {
+			if port.GetNodePort() == 0 || i >= len(v.ports) {
+				continue
+			}
+			targets := v.ports[i].targets
+			if port.GetTargetPort() == 0 && port.GetTargetPortName() != "" {
+				targets = p.group.named(port)
+			}
+			for _, t := range targets {
+				out = append(out, target{protocol: uint8(port.GetProtocol()), port: t})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b target) int { return cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port)) })
+	return slices.Compact(out)
+}
+
+// hash is of everything that the plan says of the pod; never 0.
+func (p *pod) hash() uint64 {
+	h := mix(hashText(p.name), p.group.policy.id)
+	h = mix(h, hashText(p.group.ns.name))
+	p.addresses(func(a addr) { h = mix(h, mix(a.hi, a.lo)) })
+	if p.is(oddUID) || p.more != nil {
+		h = mix(h, hashText(p.runtimeUID()))
+	} else {
+		h = mix(h, hashBytes(p.uid[:]))
+	}
+	if len(p.group.services) > 0 {
+		for _, x := range p.exposed() {
+			h = mix(h, uint64(x.protocol)<<16|uint64(x.port))
+		}
+	}
+	return h | 1
+}
+
+// head gives what the plan says of the node itself.
+func (n *node) head() *ringfencev1.NodePlanDelta {
+	m := &ringfencev1.NodePlanDelta{Node: n.name, NodeAddresses: texts(n.addresses)}
+	slices.Sort(m.NodeAddresses)
+	var f features
+	if n.policy != nil {
+		m.NodePolicy, f = n.policy.idText(), n.policy.features
+	}
+	for _, p := range n.pods {
+		if p.planned() && p.group.policy != nil {
+			f |= p.group.policy.features
+		}
+	}
+	m.Features = f.texts()
+	return m
+}
+
+func hashHead(m *ringfencev1.NodePlanDelta) uint64 {
+	h := hashText(m.GetNodePolicy())
+	for _, list := range [][]string{m.GetNodeAddresses(), m.GetFeatures()} {
+		h = mix(h, uint64(len(list)))
+		for _, text := range list {
+			h = mix(h, hashText(text))
+		}
+	}
+	return h | 1
+}

@@ -1,0 +1,425 @@
+package clas
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+// pod is a pod of a fact, in as few bytes as it takes: there are a hundred thousand. What it shares with others is in its
+// group. A new fact makes a new pod, so that a snapshot may read an old one while the engine goes on.
+type pod struct {
+	name  string
+	group *group
+	node  *node // nil before it is scheduled
+	more  *podDetails
+	// uid is the pod's UID where it is one in canonical form; else details have it.
+	uid      [16]byte
+	version  uint64 // the resource version where it is a number; else details have it
+	sequence uint64
+	// address is the first one, zero for none; details have the others.
+	address         addr
+	inGroup, inNode int32
+	// given is the hash of what the last flush gave of the pod, 0 for nothing.
+	given uint64
+	phase uint8
+	flags podFlags
+}
+
+type podFlags uint8
+
+const (
+	ready podFlags = 1 << iota
+	terminating
+	withoutSandbox
+	oddUID     // the uid is in the details
+	oddVersion // the resource version is in the details
+	// contested says that some address of the pod has another claimant, too.
+	contested
+	staleFlag
+	gone
+)
+
+// podDetails are what most pods do not have.
+type podDetails struct {
+	uid, version, runtimeUID string
+	addresses                []addr // beyond the first
+	unknown                  []byte // fields of a newer release
+}
+
+func (p *pod) is(f podFlags) bool { return p.flags&f != 0 }
+
+func (p *pod) set(f podFlags, on bool) {
+	if on {
+		p.flags |= f
+	} else {
+		p.flags &^= f
+	}
+}
+
+// terminal tells whether the pod came to its end and gave up its addresses.
+func (p *pod) terminal() bool {
+	phase := ringfencev1.PodPhase(p.phase)
+	return phase == ringfencev1.PodPhase_POD_PHASE_SUCCEEDED || phase == ringfencev1.PodPhase_POD_PHASE_FAILED
+}
+
+// planned tells whether the pod belongs into the plan of its node, if its namespace is managed.
+func (p *pod) planned() bool { return !p.terminal() && p.group.ownsNetwork() && p.node != nil }
+
+// holdsAddresses tells whether the pod's addresses are its own, now.
+func (p *pod) holdsAddresses() bool {
+	return !p.terminal() && p.group.ownsNetwork() && !p.is(withoutSandbox)
+}
+
+// addresses visits all addresses of the pod.
+func (p *pod) addresses(visit func(addr)) {
+	if p.address != (addr{}) {
+		visit(p.address)
+	}
+	if p.more != nil {
+		for _, a := range p.more.addresses {
+			visit(a)
+		}
+	}
+}
+
+func (p *pod) addressList() []addr {
+	var out []addr
+	p.addresses(func(a addr) { out = append(out, a) })
+	return out
+}
+
+// owned visits the addresses that the pod owns.
+func (p *pod) owned(visit func(addr)) {
+	if !p.holdsAddresses() {
+		return
+	}
+	if !p.is(contested) {
+		p.addresses(visit)
+		return
+	}
+	book := p.group.ns.book
+	p.addresses(func(a addr) {
+		if book.owner(a) == claimant(p) {
+			visit(a)
+		}
+	})
+}
+
+func (p *pod) String() string { return p.group.ns.name + "/" + p.name }
+
+func (p *pod) uidText() string {
+	if p.is(oddUID) {
+		return p.more.uid
+	}
+	return formatUID(p.uid)
+}
+
+// runtimeUID is how the container runtime calls the pod.
+func (p *pod) runtimeUID() string {
+	if p.more != nil && p.more.runtimeUID != "" {
+		return p.more.runtimeUID
+	}
+	return p.uidText()
+}
+
+func (p *pod) claim() (uint64, string) {
+	return p.sequence, "facts.k8s.pod." + p.group.ns.name + "." + p.name
+}
+
+func (p *pod) labelSet() *labelSet { return p.group.set }
+
+// ownership recounts whether the pod shares an address.
+func (p *pod) ownership(e *Engine) {
+	shared := false
+	p.addresses(func(a addr) { shared = shared || len(e.cluster.addresses.others[a]) > 0 })
+	p.set(contested, shared)
+	if p.group.set != nil {
+		p.group.set.digest.valid = false
+	}
+}
+
+// canonicalUID reads a UID in its canonical form.
+func canonicalUID(text string) (uid [16]byte, canonical bool) {
+	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+		return uid, false
+	}
+	n := 0
+	for i := 0; i < 36; i += 2 {
+		if text[i] == '-' {
+			i++
+		}
+		hi, lo := digit(text[i]), digit(text[i+1])
+		if hi > 15 || lo > 15 {
+			return uid, false
+		}
+		uid[n] = hi<<4 | lo
+		n++
+	}
+	return uid, true
+}
+
+// digit is the value of a lower-case hexadecimal digit, above 15 for anything else.
+func digit(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
+}
+
+func formatUID(uid [16]byte) string {
+	var b [36]byte
+	hex.Encode(b[0:], uid[0:4])
+	hex.Encode(b[9:], uid[4:6])
+	hex.Encode(b[14:], uid[6:8])
+	hex.Encode(b[19:], uid[8:10])
+	hex.Encode(b[24:], uid[10:16])
+	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
+	return string(b[:])
+}
+
+// canonicalNumber reads a number that reads the same when it is written again.
+func canonicalNumber(text string) (uint64, bool) {
+	if text == "" {
+		return 0, true
+	}
+	if text[0] == '0' || len(text) > 19 {
+		return 0, false
+	}
+	n := uint64(0)
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(text[i]-'0')
+	}
+	return n, true
+}
+
+func checkPod(s subject, m *ringfencev1.Pod) error {
+	if m.GetNamespace() == "" && m.GetName() != "" {
+		return fmt.Errorf("pod of subject %s: namespace: empty", s.text)
+	}
+	if err := s.names("pod", m.GetNamespace(), m.GetName()); err != nil {
+		return err
+	}
+	if m.GetUid() == "" {
+		return fmt.Errorf("pod %s/%s: uid: empty", m.GetNamespace(), m.GetName())
+	}
+	if m.GetPhase() < 0 || m.GetPhase() > ringfencev1.PodPhase_POD_PHASE_FAILED {
+		return fmt.Errorf("pod %s/%s: phase: %d is unknown", m.GetNamespace(), m.GetName(), m.GetPhase())
+	}
+	for i, port := range m.GetPorts() {
+		if port.GetPort() > maxPort {
+			return fmt.Errorf("pod %s/%s: ports[%d].port: %d is above 65535", m.GetNamespace(), m.GetName(), i, port.GetPort())
+		}
+		if port.GetProtocol() > 255 {
+			return fmt.Errorf("pod %s/%s: ports[%d].protocol: %d is above 255", m.GetNamespace(), m.GetName(), i, port.GetProtocol())
+		}
+	}
+	if !podText(m) {
+		return fmt.Errorf("pod %q: some text is not UTF-8", m.GetNamespace()+"/"+m.GetName())
+	}
+	if c := m.GetController(); c != nil && (c.GetKind() == "" || c.GetName() == "") {
+		return fmt.Errorf("pod %s/%s: controller: kind or name: empty", m.GetNamespace(), m.GetName())
+	}
+	return nil
+}
+
+// podText tells whether all text of a pod is UTF-8, so that a snapshot can hold it.
+func podText(m *ringfencev1.Pod) bool {
+	for _, text := range []string{m.GetNamespace(), m.GetName(), m.GetUid(), m.GetResourceVersion(), m.GetNode(), m.GetRuntimeUid(),
+		m.GetController().GetKind(), m.GetController().GetName(), m.GetController().GetUid()} {
+		if !utf8.ValidString(text) {
+			return false
+		}
+	}
+	for _, pairs := range []map[string]string{m.GetLabels(), m.GetAnnotations()} {
+		for k, v := range pairs {
+			if !utf8.ValidString(k) || !utf8.ValidString(v) {
+				return false
+			}
+		}
+	}
+	return !slices.ContainsFunc(m.GetPorts(), func(p *ringfencev1.ContainerPort) bool { return !utf8.ValidString(p.GetName()) })
+}
+
+// newPod makes a pod of a checked fact, without its group and node.
+func newPod(sequence uint64, m *ringfencev1.Pod) (*pod, error) {
+	p := &pod{name: m.GetName(), sequence: sequence, phase: uint8(m.GetPhase())}
+	p.set(ready, m.GetReady())
+	p.set(terminating, m.GetTerminating())
+	p.set(withoutSandbox, m.GetWithoutSandbox())
+	var more podDetails
+	canonical := false
+	if p.uid, canonical = canonicalUID(m.GetUid()); !canonical {
+		p.set(oddUID, true)
+		more.uid = m.GetUid()
+	}
+	if p.version, canonical = canonicalNumber(m.GetResourceVersion()); !canonical {
+		p.set(oddVersion, true)
+		more.version = m.GetResourceVersion()
+	}
+	more.runtimeUID, more.unknown = m.GetRuntimeUid(), m.ProtoReflect().GetUnknown()
+	if err := p.takeAddresses(m, &more); err != nil {
+		return nil, err
+	}
+	if more.uid+more.version+more.runtimeUID != "" || len(more.unknown)+len(more.addresses) > 0 {
+		p.more = &more
+	}
+	return p, nil
+}
+
+func (p *pod) takeAddresses(m *ringfencev1.Pod, more *podDetails) error {
+	if len(m.GetAddresses()) == 0 {
+		return nil
+	}
+	var err error
+	if len(m.GetAddresses()) == 1 {
+		if p.address, err = parseAddr(m.GetAddresses()[0]); err != nil {
+			return fmt.Errorf("pod %s/%s: addresses[0]: %w", m.GetNamespace(), m.GetName(), err)
+		}
+		return nil
+	}
+	all, err := parseAddrs(m.GetAddresses(), func() string { return "pod " + m.GetNamespace() + "/" + m.GetName() }, "addresses")
+	if err != nil {
+		return err
+	}
+	p.address, more.addresses = all[0], all[1:]
+	return nil
+}
+
+// message gives the pod's fact again.
+func (p *pod) message() *ringfencev1.Pod { return p.messageIn(p.group) }
+
+// messageIn gives the pod's fact with what it shares with the pods of a group.
+func (p *pod) messageIn(g *group) *ringfencev1.Pod {
+	m := &ringfencev1.Pod{Namespace: g.ns.name, Name: p.name, Uid: p.uidText(), Phase: ringfencev1.PodPhase(p.phase),
+		Ready: p.is(ready), Terminating: p.is(terminating), WithoutSandbox: p.is(withoutSandbox), HostNetwork: g.hostNetwork,
+		Labels: g.labels.texts(), Annotations: g.annotations.texts()}
+	if p.is(oddVersion) {
+		m.ResourceVersion = p.more.version
+	} else if p.version > 0 {
+		m.ResourceVersion = strconv.FormatUint(p.version, 10)
+	}
+	if p.node != nil {
+		m.Node = p.node.name
+	}
+	if p.address != (addr{}) {
+		m.Addresses = append(m.Addresses, p.address.String())
+	}
+	if p.more != nil {
+		m.Addresses = append(m.Addresses, texts(p.more.addresses)...)
+		m.RuntimeUid = p.more.runtimeUID
+		m.ProtoReflect().SetUnknown(slices.Clone(p.more.unknown))
+	}
+	if g.controller.name != "" {
+		m.Controller = &ringfencev1.ObjectRef{Kind: g.controller.kind, Name: g.controller.name, Uid: g.controller.uid}
+	}
+	for _, port := range g.ports {
+		m.Ports = append(m.Ports, &ringfencev1.ContainerPort{Name: port.name, Port: uint32(port.port), Protocol: uint32(port.protocol)})
+	}
+	return m
+}
+
+// putPod takes in a pod in the place of the one of its name.
+func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
+	if err := checkPod(s, m); err != nil {
+		return err
+	}
+	p, err := newPod(sequence, m)
+	if err != nil {
+		return err
+	}
+	ns := e.cluster.namespace(m.GetNamespace())
+	key := podName{ns, p.name}
+	if old := e.cluster.pods[key]; old != nil {
+		e.dropPod(key, old)
+	}
+	e.cluster.pods[key] = p
+	if name := m.GetNode(); name != "" {
+		p.node = e.cluster.node(name)
+		p.inNode = int32(len(p.node.pods))
+		p.node.pods = append(p.node.pods, p)
+	}
+	g := e.group(ns, m)
+	p.group = g // joinGroup asks for what depends on it
+	e.joinGroup(p, g)
+	if p.holdsAddresses() {
+		p.addresses(func(a addr) { e.claim(a, p) })
+	}
+	e.stale.pod(p)
+	return nil
+}
+
+// dropPod takes a pod out.
+func (e *Engine) dropPod(key podName, p *pod) {
+	if p.holdsAddresses() {
+		p.addresses(func(a addr) { e.release(a, p) })
+	}
+	if p.group.set != nil {
+		p.group.set.digest.valid = false
+	}
+	if p.node != nil {
+		n := p.node
+		last := n.pods[len(n.pods)-1]
+		n.pods[p.inNode], last.inNode = last, p.inNode
+		n.pods[len(n.pods)-1] = nil
+		n.pods = n.pods[:len(n.pods)-1]
+		if p.given != 0 {
+			e.stale.departed(p)
+		}
+		e.stale.node(n)
+	}
+	e.leaveGroup(p)
+	delete(e.cluster.pods, key)
+	p.set(gone, true)
+}
+
+// claim gives a claimant an address and tells those who shared it.
+func (e *Engine) claim(a addr, c claimant) {
+	e.touch(a)
+	others := e.cluster.addresses.claim(a, c)
+	if len(others) == 0 {
+		if _, isPod := c.(*pod); !isPod {
+			c.ownership(e)
+		}
+		return
+	}
+	c.ownership(e)
+	for _, other := range others {
+		other.ownership(e)
+	}
+}
+
+// release takes a claimant's address from it.
+func (e *Engine) release(a addr, c claimant) {
+	e.touch(a)
+	for _, other := range e.cluster.addresses.release(a, c) {
+		other.ownership(e)
+	}
+}
+
+// touch remembers where an address was when the last flush gave out the address sets. It comes before every change of who
+// owns an address or of an owner's label set.
+func (e *Engine) touch(a addr) {
+	if !e.flushed {
+		return
+	}
+	if _, known := e.stale.moved[a]; !known {
+		e.stale.moved[a] = e.cluster.addresses.placement(a)
+	}
+}
+
+func (e *Engine) touchPod(p *pod) {
+	if e.flushed && p.holdsAddresses() {
+		p.addresses(e.touch)
+	}
+}
