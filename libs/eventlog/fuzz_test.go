@@ -46,6 +46,8 @@ func FuzzWindow(f *testing.F) {
 		{Number: 2, Version: version, Part: 1, Parts: 2},
 		{Number: 1, Version: version},
 		{Number: 2, Version: version, Parts: 1, Policies: []*ringfencev1.WorkloadPolicy{{Id: "p"}}, RemovedPolicies: []string{"q"}},
+		{Number: 2, Version: version, Parts: 1, Sets: []*ringfencev1.AddressSetDelta{{Id: "s", Replace: &ringfencev1.AddressSet{Id: "s", Fqdns: []string{"*.example.com"}}}}},
+		{Number: 2, Version: version, Parts: 1, Policies: []*ringfencev1.WorkloadPolicy{{Id: "p", InboundDeny: []*ringfencev1.PolicyRule{{Terms: []*ringfencev1.PeerTerm{{AddressSet: "s"}}}}}}},
 	} {
 		data, err := proto.Marshal(w)
 		if err != nil {
@@ -56,7 +58,7 @@ func FuzzWindow(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		s := newNodeState("n", &ringfencev1.PolicyHead{Window: 1, Version: &ringfencev1.Version{Incarnation: "i", Sequence: 1}})
-		s.plan.Pods = []*ringfencev1.PodPlan{{Uid: "u", Policy: "p"}}
+		s.plan.Pods, s.plan.NodePolicy = []*ringfencev1.PodPlan{{Uid: "u", Policy: "p"}}, "q"
 		s.sets["s"] = held[*ringfencev1.AddressSet]{set, 1}
 		before := proto.CloneOf(set)
 		var parts assembly

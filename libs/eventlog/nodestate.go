@@ -137,7 +137,7 @@ func ChangeSet(set *ringfencev1.AddressSet, d *ringfencev1.AddressSetDelta) *rin
 	addresses = append(addresses, d.GetAdded()...)
 	slices.SortFunc(addresses, bytes.Compare)
 	return &ringfencev1.AddressSet{
-		Id: set.GetId(), Description: set.GetDescription(), Prefixes: set.GetPrefixes(),
+		Id: set.GetId(), Description: set.GetDescription(), Prefixes: set.GetPrefixes(), Fqdns: set.GetFqdns(),
 		Addresses: slices.CompactFunc(addresses, bytes.Equal),
 	}
 }
@@ -183,23 +183,31 @@ func lacking[T any](want map[string]bool, have map[string]held[T]) []string {
 	return out
 }
 
-// wanted gives the ids that the plan refers to, as far as the policies are held.
+// wanted gives the ids that the plan refers to, as far as the policies are held. The signatures of namespaces name
+// policies of the whole cluster, and are not followed: those that the node uses are in its plan.
 func (s *nodeState) wanted() (policies, sets map[string]bool) {
 	policies, sets = map[string]bool{}, map[string]bool{}
 	for _, pod := range s.plan.GetPods() {
 		policies[pod.GetPolicy()] = true
 	}
+	if id := s.plan.GetNodePolicy(); id != "" {
+		policies[id] = true
+	}
 	for id := range policies {
-		p := s.policies[id].value
-		for _, rules := range [][]*ringfencev1.PolicyRule{p.GetInbound(), p.GetOutbound()} {
-			for _, rule := range rules {
-				for _, term := range rule.GetTerms() {
-					sets[term.GetAddressSet()] = true
-				}
+		for _, rule := range rulesOf(s.policies[id].value) {
+			for _, term := range rule.GetTerms() {
+				sets[term.GetAddressSet()] = true
 			}
 		}
 	}
 	return policies, sets
+}
+
+// rulesOf lists the rules of every kind and direction.
+func rulesOf(p *ringfencev1.WorkloadPolicy) []*ringfencev1.PolicyRule {
+	return slices.Concat(
+		p.GetInbound(), p.GetOutbound(), p.GetInboundDeny(), p.GetOutboundDeny(),
+		p.GetInboundOverrideDeny(), p.GetOutboundOverrideDeny())
 }
 
 func (s *nodeState) takeRecent() {

@@ -1,7 +1,11 @@
 package eventlog
 
 import (
+	"slices"
 	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -80,5 +84,66 @@ func TestAnotherWindowOfTheSameNumberMeansToJoinAnew(t *testing.T) {
 		if _, err := s.applyWindow(w); err == nil {
 			t.Errorf("window %d was taken after 3", number)
 		}
+	}
+}
+
+// What the plan refers to in any field is fetched, and what only signatures name is not: that would be the whole cluster's.
+func TestEveryKindOfRuleAndTheNodesOwnPolicyAreFollowed(t *testing.T) {
+	ruleFor := func(set string) []*ringfencev1.PolicyRule {
+		return []*ringfencev1.PolicyRule{{Id: "r", Terms: []*ringfencev1.PeerTerm{{AddressSet: set}}}}
+	}
+	s := newNodeState("n", &ringfencev1.PolicyHead{Window: 3, Version: &ringfencev1.Version{Incarnation: "i", Sequence: 3}})
+	s.plan.NodePolicy, s.plan.Pods = "p-node", []*ringfencev1.PodPlan{{Uid: "u", Policy: "p"}}
+	s.namespaces.value = &ringfencev1.Namespaces{Namespaces: []*ringfencev1.NamespacePolicy{
+		{Namespace: "shop", Signatures: []*ringfencev1.PodSignature{{Hash: "0123456789abcdef", Policy: "elsewhere"}}},
+	}}
+	if policies, _ := s.missing(); !slices.Equal(policies, []string{"p", "p-node"}) {
+		t.Errorf("missing policies %v", policies)
+	}
+	for _, p := range []*ringfencev1.WorkloadPolicy{
+		{Id: "p", InboundDeny: ruleFor("a"), OutboundDeny: ruleFor("b"), InboundOverrideDeny: ruleFor("c"), OutboundOverrideDeny: ruleFor("d")},
+		{Id: "p-node", Inbound: ruleFor("e"), Outbound: ruleFor("f")},
+	} {
+		if err := s.addPolicy(p.GetId(), &ringfencev1.StoredWorkloadPolicy{Window: 3, Policy: p}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if policies, sets := s.missing(); len(policies) > 0 || !slices.Equal(sets, []string{"a", "b", "c", "d", "e", "f"}) {
+		t.Errorf("missing policies %v, sets %v", policies, sets)
+	}
+}
+
+// A change of addresses leaves everything else of a set as it is, and so do cutting and joining.
+func TestASetKeepsWhatItsDeltaDoesNotName(t *testing.T) {
+	set := setOf(1, 2)
+	set.Description, set.Prefixes, set.Fqdns = "d", []string{"10.0.0.0/8"}, []string{"*.example.com"}
+	want := proto.CloneOf(set)
+	want.Addresses = setOf(2, 3).Addresses
+	got := ChangeSet(set, &ringfencev1.AddressSetDelta{Id: "s", Added: setOf(3).Addresses, Removed: setOf(1).Addresses})
+	if !proto.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	joined := joinSet(&ringfencev1.AddressSet{Id: "s", Description: "d"}, set)
+	if !proto.Equal(joined, set) {
+		t.Errorf("joined %v, want %v", joined, set)
+	}
+}
+
+// A plan is stored with whatever fields it has.
+func TestAPlanOfAWindowKeepsEveryField(t *testing.T) {
+	plan := &ringfencev1.NodePlan{
+		Node: "n", Pods: []*ringfencev1.PodPlan{{Uid: "u", Policy: "p"}}, NodeAddresses: []string{"192.0.2.1"},
+		ProvisionedVersion: 7, Removed: true, NodePolicy: "p-node", Features: []string{"deny"},
+	}
+	w := windowOf(4)
+	want := proto.CloneOf(plan)
+	want.Window, want.Version = 4, w.GetVersion()
+	fields := 0
+	want.ProtoReflect().Range(func(protoreflect.FieldDescriptor, protoreflect.Value) bool { fields++; return true })
+	if all := want.ProtoReflect().Descriptor().Fields().Len(); fields != all {
+		t.Fatalf("the test fills %d of %d fields", fields, all)
+	}
+	if got := ofWindow(plan, w); !proto.Equal(got, want) || plan.GetWindow() != 0 {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

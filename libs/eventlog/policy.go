@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -137,17 +138,24 @@ func setMessages(window uint64, set *ringfencev1.AddressSet) ([]*nats.Msg, error
 func planMessages(w *ringfencev1.Window, plans []*ringfencev1.NodePlan) ([]*nats.Msg, error) {
 	out := make([]*nats.Msg, 0, len(plans))
 	for _, plan := range plans {
-		stored := &ringfencev1.NodePlan{
-			Node: plan.GetNode(), Version: w.GetVersion(), Window: w.GetNumber(), Pods: plan.GetPods(),
-			NodeAddresses: plan.GetNodeAddresses(), ProvisionedVersion: plan.GetProvisionedVersion(), Removed: plan.GetRemoved(),
-		}
-		msg, err := encode(planSubject(plan.GetNode()), stored)
+		msg, err := encode(planSubject(plan.GetNode()), ofWindow(plan, w))
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, msg)
 	}
 	return out, nil
+}
+
+// ofWindow gives a plan the number and version of its window. The plan itself stays as it is; what is in it is shared.
+func ofWindow(plan *ringfencev1.NodePlan, w *ringfencev1.Window) *ringfencev1.NodePlan {
+	stored := &ringfencev1.NodePlan{}
+	plan.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		stored.ProtoReflect().Set(f, v)
+		return true
+	})
+	stored.Window, stored.Version = w.GetNumber(), w.GetVersion()
+	return stored
 }
 
 func encode(subject string, m proto.Message) (*nats.Msg, error) {

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -101,8 +102,11 @@ func splitSet(set *ringfencev1.AddressSet) []*ringfencev1.AddressSet {
 	for _, chunk := range chunks(set.GetAddresses(), addressBytes) {
 		pieces = append(pieces, &ringfencev1.AddressSet{Id: set.GetId(), Addresses: chunk})
 	}
-	for _, chunk := range chunks(set.GetPrefixes(), prefixBytes) {
+	for _, chunk := range chunks(set.GetPrefixes(), textBytes) {
 		pieces = append(pieces, &ringfencev1.AddressSet{Id: set.GetId(), Prefixes: chunk})
+	}
+	for _, chunk := range chunks(set.GetFqdns(), textBytes) {
+		pieces = append(pieces, &ringfencev1.AddressSet{Id: set.GetId(), Fqdns: chunk})
 	}
 	return pieces
 }
@@ -111,13 +115,14 @@ func splitSet(set *ringfencev1.AddressSet) []*ringfencev1.AddressSet {
 func joinSet(set, next *ringfencev1.AddressSet) *ringfencev1.AddressSet {
 	return &ringfencev1.AddressSet{
 		Id: set.GetId(), Description: set.GetDescription(),
-		Addresses: append(set.GetAddresses()[:len(set.GetAddresses()):len(set.GetAddresses())], next.GetAddresses()...),
-		Prefixes:  append(set.GetPrefixes()[:len(set.GetPrefixes()):len(set.GetPrefixes())], next.GetPrefixes()...),
+		Addresses: slices.Concat(set.GetAddresses(), next.GetAddresses()),
+		Prefixes:  slices.Concat(set.GetPrefixes(), next.GetPrefixes()),
+		Fqdns:     slices.Concat(set.GetFqdns(), next.GetFqdns()),
 	}
 }
 
 func addressBytes(a []byte) int { return len(a) + 4 }
-func prefixBytes(p string) int  { return len(p) + 4 }
+func textBytes(t string) int    { return len(t) + 4 }
 
 // chunks cuts a list into pieces of at most partBytes each.
 func chunks[T any](list []T, size func(T) int) [][]T {

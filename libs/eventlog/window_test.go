@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
@@ -75,7 +76,7 @@ func address(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 // set gives a set its addresses, as a replacement or, where it is there, as additions and removals.
 func (m *model) set(id string, addresses ...uint32) {
 	slices.Sort(addresses)
-	next := &ringfencev1.AddressSet{Id: id, Description: "set " + id}
+	next := &ringfencev1.AddressSet{Id: id, Description: "set " + id, Fqdns: []string{"*.example.com"}}
 	for _, a := range slices.Compact(addresses) {
 		next.Addresses = append(next.Addresses, address(a))
 	}
@@ -95,17 +96,53 @@ func minus(a, b [][]byte) [][]byte {
 	})
 }
 
+// policy has a rule for each set, in one list of rules after the other.
 func (m *model) policy(id string, sets ...string) {
-	rule := &ringfencev1.PolicyRule{Id: "r", Href: "/r"}
-	for _, s := range sets {
-		rule.Terms = append(rule.Terms, &ringfencev1.PeerTerm{AddressSet: s})
+	p := &ringfencev1.WorkloadPolicy{Id: id}
+	lists := []*[]*ringfencev1.PolicyRule{
+		&p.Inbound, &p.OutboundDeny, &p.InboundOverrideDeny, &p.Outbound, &p.InboundDeny, &p.OutboundOverrideDeny,
 	}
-	m.policies[id] = &ringfencev1.WorkloadPolicy{Id: id, Inbound: []*ringfencev1.PolicyRule{rule}}
+	for i, s := range sets {
+		list := lists[(i+len(id))%len(lists)]
+		*list = append(*list, &ringfencev1.PolicyRule{Id: "r", Href: "/r", Terms: []*ringfencev1.PeerTerm{{AddressSet: s}}})
+	}
+	m.policies[id] = p
 	m.changed.policies[id] = true
 }
 
+// setsIn finds the sets that a policy refers to, in whatever field its rules are.
+func setsIn(policy *ringfencev1.WorkloadPolicy) (ids []string) {
+	policy.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f.Message() == nil || f.Message().FullName() != "ringfence.v1.PolicyRule" {
+			return true
+		}
+		for i := range v.List().Len() {
+			for _, term := range v.List().Get(i).Message().Interface().(*ringfencev1.PolicyRule).GetTerms() {
+				ids = append(ids, term.GetAddressSet())
+			}
+		}
+		return true
+	})
+	return ids
+}
+
+// policiesIn lists the policies that a plan refers to.
+func policiesIn(plan *ringfencev1.NodePlan) (ids []string) {
+	for _, pod := range plan.GetPods() {
+		ids = append(ids, pod.GetPolicy())
+	}
+	if plan.GetNodePolicy() != "" {
+		ids = append(ids, plan.GetNodePolicy())
+	}
+	return ids
+}
+
+// plan gives each policy a pod; of several policies the last is the node's own.
 func (m *model) plan(node string, policies ...string) {
 	plan := &ringfencev1.NodePlan{Node: node}
+	if last := len(policies) - 1; last > 0 {
+		plan.NodePolicy, policies = policies[last], policies[:last]
+	}
 	for i, p := range policies {
 		plan.Pods = append(plan.Pods, &ringfencev1.PodPlan{Uid: fmt.Sprintf("uid-%d", i), Policy: p})
 	}
@@ -117,8 +154,8 @@ func (m *model) plan(node string, policies ...string) {
 func (m *model) collect() {
 	policies, sets := map[string]bool{}, map[string]bool{}
 	for _, plan := range m.plans {
-		for _, pod := range plan.GetPods() {
-			policies[pod.GetPolicy()] = true
+		for _, id := range policiesIn(plan) {
+			policies[id] = true
 		}
 	}
 	for id, p := range m.policies {
@@ -128,8 +165,8 @@ func (m *model) collect() {
 			m.changed.gone = append(m.changed.gone, id)
 			continue
 		}
-		for _, term := range p.GetInbound()[0].GetTerms() {
-			sets[term.GetAddressSet()] = true
+		for _, set := range setsIn(p) {
+			sets[set] = true
 		}
 	}
 	for id := range m.sets {
@@ -210,11 +247,10 @@ func (m *model) want(node string) eventlog.NodePolicy {
 		Plan: m.plans[node], Namespaces: m.namespaces, Version: m.version(), Window: m.window, ProvisionedVersion: m.provisioned,
 		Policies: map[string]*ringfencev1.WorkloadPolicy{}, Sets: map[string]*ringfencev1.AddressSet{},
 	}
-	for _, pod := range p.Plan.GetPods() {
-		policy := m.policies[pod.GetPolicy()]
-		p.Policies[policy.GetId()] = policy
-		for _, term := range policy.GetInbound()[0].GetTerms() {
-			p.Sets[term.GetAddressSet()] = m.sets[term.GetAddressSet()]
+	for _, id := range policiesIn(p.Plan) {
+		p.Policies[id] = m.policies[id]
+		for _, set := range setsIn(m.policies[id]) {
+			p.Sets[set] = m.sets[set]
 		}
 	}
 	return p
@@ -251,14 +287,14 @@ func follow(t *testing.T, nc *nats.Conn, node string, check ...func(eventlog.Nod
 func (f *follower) deliver(_ context.Context, p eventlog.NodePolicy) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, pod := range p.Plan.GetPods() {
-		policy, ok := p.Policies[pod.GetPolicy()]
+	for _, id := range policiesIn(p.Plan) {
+		policy, ok := p.Policies[id]
 		if !ok {
-			f.t.Errorf("window %d: policy %s is missing", p.Window, pod.GetPolicy())
+			f.t.Errorf("window %d: policy %s is missing", p.Window, id)
 		}
-		for _, term := range policy.GetInbound()[0].GetTerms() {
-			if p.Sets[term.GetAddressSet()] == nil {
-				f.t.Errorf("window %d: set %s is missing", p.Window, term.GetAddressSet())
+		for _, set := range setsIn(policy) {
+			if p.Sets[set] == nil {
+				f.t.Errorf("window %d: set %s is missing", p.Window, set)
 			}
 		}
 	}
@@ -501,17 +537,31 @@ func TestLargeSetsAndWindowsComeInParts(t *testing.T) {
 	}
 	m.set("all", many...)
 	m.policy("p", "all")
-	m.plan(node, "p")
+	m.plan(node, "p", "p-node")
+	m.policy("p-node", "list")
+	list := &ringfencev1.AddressSet{Id: "list", Prefixes: names(20_000, "10.%d.0.0/16"), Fqdns: names(20_000, "host-%d.example.com")}
+	m.sets["list"] = list
+	m.changed.deltas = append(m.changed.deltas, &ringfencev1.AddressSetDelta{Id: "list", Replace: list})
 	f := follow(t, s.Conn("early"), node)
 	m.publish() // by the window
 	f.reaches(m.want(node))
 	follow(t, s.Conn("late"), node).reaches(m.want(node)) // by the stored objects
+	if stored, err := l.Published(t.Context()); err != nil || !proto.Equal(stored.Sets["list"], list) {
+		t.Errorf("%d sets are stored, not all as they were given: %v", len(stored.Sets), err)
+	}
 
 	half := m.sets["all"].GetAddresses()[:100_000]
 	m.changed.deltas = []*ringfencev1.AddressSetDelta{{Id: "all", Removed: m.sets["all"].GetAddresses()[100_000:]}}
-	m.sets["all"] = &ringfencev1.AddressSet{Id: "all", Description: "set all", Addresses: half}
+	m.sets["all"] = &ringfencev1.AddressSet{Id: "all", Description: "set all", Fqdns: m.sets["all"].GetFqdns(), Addresses: half}
 	m.publish()
 	f.reaches(m.want(node))
+}
+
+func names(n int, format string) (out []string) {
+	for i := range n {
+		out = append(out, fmt.Sprintf(format, i))
+	}
+	return out
 }
 
 // TestRandomWindowsEndWithTheModel publishes random windows while followers come, go, lose their connection and miss
