@@ -11,14 +11,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
-
-// SnapshotFormat is the format of the snapshots that this version writes and reads.
-const SnapshotFormat = 1
 
 // maxChunks bounds what a reader is willing to read as one snapshot: 64 GiB.
 const maxChunks = 1 << 17
@@ -32,17 +30,25 @@ func snapChunkSubject(sequence uint64, chunk uint32) string {
 func snapSubject(sequence uint64) string     { return snapPrefix + strconv.FormatUint(sequence, 10) }
 func snapDoneSubject(sequence uint64) string { return snapSubject(sequence) + ".done" }
 
-// WriteSnapshot stores the last fact of every subject as of a sequence, in chunks, and ends it with a digest. A snapshot of
-// that sequence which is complete already is left as it is; one that was cut off is written anew.
-func (l *Log) WriteSnapshot(ctx context.Context, sequence uint64, entries iter.Seq[*ringfencev1.SnapshotEntry]) (*ringfencev1.SnapshotInfo, error) {
+// Computed names a policy by its digest and the version of the engine that computed it.
+type Computed struct{ Engine, Digest string }
+
+// WriteSnapshot stores the last fact of every subject as of a sequence, in chunks, and ends it with a digest of them and
+// with the policy that they give. A complete snapshot of that sequence which says the same is left as it is; any other
+// there is written anew.
+func (l *Log) WriteSnapshot(ctx context.Context, sequence uint64, policy Computed, entries iter.Seq[*ringfencev1.SnapshotEntry]) (*ringfencev1.SnapshotInfo, error) {
 	info := &ringfencev1.SnapshotInfo{}
-	if err := l.get(ctx, streamSnap, snapDoneSubject(sequence), info); err == nil {
+	err := l.get(ctx, streamSnap, snapDoneSubject(sequence), info)
+	if err == nil && info.GetFormat() == SnapshotFormat && policy == (Computed{info.GetEngine(), info.GetDigest()}) {
 		return info, nil
 	}
 	if err := l.DropSnapshot(ctx, sequence); err != nil {
 		return nil, err
 	}
-	w := &snapshotWriter{log: l, sequence: sequence, sum: sha256.New()}
+	w, err := newSnapshotWriter(l, sequence)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot at %d: %w", sequence, err)
+	}
 	for e := range entries {
 		if err := w.add(ctx, e); err != nil {
 			return nil, fmt.Errorf("snapshot at %d: %w", sequence, err)
@@ -54,8 +60,13 @@ func (l *Log) WriteSnapshot(ctx context.Context, sequence uint64, entries iter.S
 	info = &ringfencev1.SnapshotInfo{
 		Version: &ringfencev1.Version{Incarnation: l.incarnation, Sequence: sequence},
 		Chunks:  w.chunks, Facts: w.facts, Sha256: w.sum.Sum(nil), Format: SnapshotFormat,
+		Engine: policy.Engine, Digest: policy.Digest,
 	}
-	if err := w.store(ctx, snapDoneSubject(sequence), info); err != nil {
+	msg, err := encode(snapDoneSubject(sequence), info)
+	if err == nil {
+		err = l.store(ctx, msg)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("snapshot at %d: %w", sequence, err)
 	}
 	return info, nil
@@ -64,11 +75,20 @@ func (l *Log) WriteSnapshot(ctx context.Context, sequence uint64, entries iter.S
 type snapshotWriter struct {
 	log      *Log
 	sequence uint64
+	packer   *chunkPacker
 	sum      hash.Hash
 	chunks   uint32
 	facts    uint64
 	current  ringfencev1.SnapshotChunk
 	bytes    int
+}
+
+func newSnapshotWriter(l *Log, sequence uint64) (*snapshotWriter, error) {
+	packer, err := newChunkPacker()
+	if err != nil {
+		return nil, err
+	}
+	return &snapshotWriter{log: l, sequence: sequence, packer: packer, sum: sha256.New()}, nil
 }
 
 func (w *snapshotWriter) add(ctx context.Context, e *ringfencev1.SnapshotEntry) error {
@@ -88,22 +108,19 @@ func (w *snapshotWriter) flush(ctx context.Context) error {
 	if w.bytes == 0 {
 		return nil
 	}
-	if err := w.store(ctx, snapChunkSubject(w.sequence, w.chunks), &w.current); err != nil {
+	msg := nats.NewMsg(snapChunkSubject(w.sequence, w.chunks))
+	var err error
+	if msg.Data, err = w.packer.pack(&w.current); err != nil {
+		return fmt.Errorf("chunk %d: %w", w.chunks, err)
+	}
+	w.sum.Write(msg.Data)
+	if err := w.log.store(ctx, msg); err != nil {
 		return err
 	}
 	w.chunks++
 	w.current.Reset()
 	w.bytes = 0
 	return nil
-}
-
-func (w *snapshotWriter) store(ctx context.Context, subject string, m proto.Message) error {
-	msg, err := encode(subject, m)
-	if err != nil {
-		return err
-	}
-	w.sum.Write(msg.Data)
-	return w.log.store(ctx, msg)
 }
 
 // Snapshots gives the complete snapshots of this incarnation, the newest first. They are not verified: ReadSnapshot does.
@@ -134,9 +151,10 @@ func (l *Log) Snapshots(ctx context.Context) ([]*ringfencev1.SnapshotInfo, error
 // memory.
 func (l *Log) ReadSnapshot(ctx context.Context, info *ringfencev1.SnapshotInfo) ([]*ringfencev1.SnapshotEntry, error) {
 	sequence := info.GetVersion().GetSequence()
+	unpack, err := unpackerOf(info.GetFormat())
 	switch {
-	case info.GetFormat() != SnapshotFormat:
-		return nil, fmt.Errorf("snapshot at %d: %w: format %d, this version reads %d", sequence, ErrSnapshot, info.GetFormat(), SnapshotFormat)
+	case err != nil:
+		return nil, fmt.Errorf("snapshot at %d: %w", sequence, err)
 	case info.GetVersion().GetIncarnation() != l.incarnation:
 		return nil, fmt.Errorf("snapshot at %d: %w: of incarnation %s", sequence, ErrSnapshot, info.GetVersion().GetIncarnation())
 	case info.GetChunks() > maxChunks:
@@ -157,22 +175,16 @@ func (l *Log) ReadSnapshot(ctx context.Context, info *ringfencev1.SnapshotInfo) 
 			return nil, fmt.Errorf("snapshot at %d: chunk %d: %w", sequence, chunk, err)
 		}
 		sum.Write(msg.Data)
-		if entries, err = appendChunk(entries, msg.Data); err != nil {
-			return nil, fmt.Errorf("snapshot at %d: chunk %d: %w", sequence, chunk, err)
+		read, err := unpack(msg.Data)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot at %d: chunk %d: %w: %w", sequence, chunk, ErrSnapshot, err)
 		}
+		entries = append(entries, read.GetEntries()...)
 	}
 	if !slices.Equal(sum.Sum(nil), info.GetSha256()) || uint64(len(entries)) != info.GetFacts() {
 		return nil, fmt.Errorf("snapshot at %d: %w: digest or number of facts differ", sequence, ErrSnapshot)
 	}
 	return entries, nil
-}
-
-func appendChunk(entries []*ringfencev1.SnapshotEntry, data []byte) ([]*ringfencev1.SnapshotEntry, error) {
-	chunk := &ringfencev1.SnapshotChunk{}
-	if err := proto.Unmarshal(data, chunk); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
-	}
-	return append(entries, chunk.GetEntries()...), nil
 }
 
 // DropSnapshot removes a snapshot, complete or not.

@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -28,11 +29,12 @@ func snapshotEntries(n int) []*ringfencev1.SnapshotEntry {
 func TestSnapshotsAreReadAsTheyWereWritten(t *testing.T) {
 	s, l := eventlogtest.StartLog(t)
 	want := snapshotEntries(2000) // several chunks
-	first, err := l.WriteSnapshot(t.Context(), 2000, slices.Values(want))
-	if err != nil || first.GetChunks() < 2 {
+	policy := eventlog.Computed{Engine: "clas/2", Digest: "abc"}
+	first, err := l.WriteSnapshot(t.Context(), 2000, policy, slices.Values(want))
+	if err != nil || first.GetChunks() < 2 || first.GetEngine() != "clas/2" || first.GetDigest() != "abc" || first.GetFormat() != 2 {
 		t.Fatalf("%v, %v", first, err)
 	}
-	if _, err := l.WriteSnapshot(t.Context(), 3000, slices.Values(want[:1])); err != nil {
+	if _, err := l.WriteSnapshot(t.Context(), 3000, policy, slices.Values(want[:1])); err != nil {
 		t.Fatal(err)
 	}
 	infos, err := l.Snapshots(t.Context())
@@ -81,6 +83,79 @@ func TestSnapshotsAreReadAsTheyWereWritten(t *testing.T) {
 	other.Version.Incarnation = "another"
 	if _, err := l.ReadSnapshot(t.Context(), other); !errors.Is(err, eventlog.ErrSnapshot) {
 		t.Errorf("another incarnation: %v", err)
+	}
+}
+
+// A snapshot is written anew where it says another thing: after an upgrade of the engine it would be compared with nothing.
+func TestASnapshotOfTheSameFactsStaysAndOneOfAnotherPolicyDoesNot(t *testing.T) {
+	_, l := eventlogtest.StartLog(t)
+	entries := snapshotEntries(3)
+	write := func(policy eventlog.Computed, n int) *ringfencev1.SnapshotInfo {
+		info, err := l.WriteSnapshot(t.Context(), 3, policy, slices.Values(entries[:n]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	first := write(eventlog.Computed{Engine: "clas/1", Digest: "a"}, 3)
+	if again := write(eventlog.Computed{Engine: "clas/1", Digest: "a"}, 1); !proto.Equal(first, again) {
+		t.Errorf("written again: %v", again)
+	}
+	for _, policy := range []eventlog.Computed{{Engine: "clas/2", Digest: "a"}, {Engine: "clas/2", Digest: "b"}} {
+		info := write(policy, 3)
+		if info.GetEngine() != policy.Engine || info.GetDigest() != policy.Digest {
+			t.Errorf("%+v was not written: %v", policy, info)
+		}
+		if got, err := l.ReadSnapshot(t.Context(), info); err != nil || len(got) != 3 {
+			t.Errorf("%d entries, %v", len(got), err)
+		}
+	}
+}
+
+// Snapshots that releases before compression wrote are read as they always were.
+func TestASnapshotOfFormat1IsRead(t *testing.T) {
+	s, l := eventlogtest.StartLog(t)
+	fixture := func(name string) []byte {
+		data, err := os.ReadFile("testdata/snapshot-format-1/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	info := &ringfencev1.SnapshotInfo{}
+	if err := proto.Unmarshal(fixture("info.binpb"), info); err != nil {
+		t.Fatal(err)
+	}
+	info.Version.Incarnation = l.Incarnation()
+	done, err := proto.Marshal(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := s.Conn("an earlier release")
+	for subject, data := range map[string][]byte{"snap.4.0": fixture("chunk-0.binpb"), "snap.4.done": done} {
+		if _, err := nc.Request(subject, data, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	infos, err := l.Snapshots(t.Context())
+	if err != nil || len(infos) != 1 || infos[0].GetFormat() != 1 || infos[0].GetDigest() != "" {
+		t.Fatalf("%v, %v", infos, err)
+	}
+	entries, err := l.ReadSnapshot(t.Context(), infos[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		fact := &ringfencev1.Fact{}
+		if err := proto.Unmarshal(e.GetFact(), fact); err != nil || fact.GetBody() == nil {
+			t.Errorf("%s: %v, %v", e.GetSubject(), fact, err)
+		}
+		names = append(names, fmt.Sprintf("%d %s", e.GetSequence(), e.GetSubject()))
+	}
+	want := []string{"1 facts.k8s.node._.node-1", "2 facts.k8s.namespace._.shop", "3 facts.k8s.pod.shop.web-1", "4 facts.pce.label.1"}
+	if !slices.Equal(names, want) {
+		t.Errorf("read %q", names)
 	}
 }
 
