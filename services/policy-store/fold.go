@@ -36,6 +36,8 @@ type folder struct {
 	mu     sync.Mutex // guards the engine against queries
 	engine *clas.Engine
 
+	startPolicy ringfencev1.EnforcementMode // as it was last taken out of the engine
+
 	live      bool      // this run has folded all that was in the log at its start
 	dirty     bool      // facts were folded since the last flush
 	dirtyFrom time.Time // when the first of them came
@@ -215,8 +217,11 @@ type state struct {
 	synced  []string
 	digest  string
 	delta   clas.Delta
-	whole   *clas.Policy // instead of delta for the first publication
-	changed bool
+	plans   []*ringfencev1.NodePlan // of the nodes that delta names, whole
+	// namespaces are whole, nil where none of them changed.
+	namespaces *ringfencev1.Namespaces
+	whole      *clas.Policy // instead of delta, plans and namespaces for the first publication
+	changed    bool
 }
 
 // collect takes the changes out of the engine. It does so only when they may be published, so that none are lost.
@@ -234,12 +239,36 @@ func (f *folder) collect() (state, bool) {
 	if f.out.first() {
 		whole := f.engine.Policy()
 		s.whole = &whole
+	} else {
+		s.plans, s.namespaces = f.plans(s.delta.Plans), f.namespaces(s.delta)
 	}
-	s.changed = s.whole != nil || !s.delta.Empty() || !slices.Equal(synced, f.out.head.GetSynced())
+	f.startPolicy = s.delta.StartPolicy
+	s.changed = s.whole != nil || !s.delta.Empty() || s.namespaces != nil || !slices.Equal(synced, f.out.head.GetSynced())
 	if s.changed {
 		s.digest = f.engine.Digest()
 	}
 	return s, true
+}
+
+// plans gives the whole plan of each node that changed: that is what the log keeps of a node.
+func (f *folder) plans(changed []*ringfencev1.NodePlanDelta) []*ringfencev1.NodePlan {
+	plans := make([]*ringfencev1.NodePlan, 0, len(changed))
+	for _, d := range changed {
+		plan, there := f.engine.Plan(d.GetNode())
+		if !there {
+			plan = &ringfencev1.NodePlan{Node: d.GetNode(), Removed: true}
+		}
+		plans = append(plans, plan)
+	}
+	return plans
+}
+
+// namespaces gives the whole of the namespaces if anything in it changed.
+func (f *folder) namespaces(d clas.Delta) *ringfencev1.Namespaces {
+	if len(d.Namespaces)+len(d.RemovedNamespaces) == 0 && d.StartPolicy == f.startPolicy {
+		return nil
+	}
+	return f.engine.Namespaces()
 }
 
 func boolean(b bool) float64 {
@@ -274,5 +303,5 @@ func (f *folder) renew(ctx context.Context, gap error) error {
 func (f *folder) keepLast(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	f.keeper.snapshot(ctx, f.engine.Sequence(), f.engine.Snapshot())
+	f.keeper.snapshot(ctx, f.engine.Sequence(), computed(f.engine), f.engine.Snapshot())
 }

@@ -49,6 +49,7 @@ func (k *keeper) restore(ctx context.Context) (*clas.Engine, error) {
 		engine, err := k.load(ctx, info)
 		if err == nil {
 			k.last = engine.Sequence()
+			k.tellComparison(info)
 			k.zlog.Info().Uint64("sequence", k.last).Uint64("facts", info.GetFacts()).Msg("restored from a snapshot")
 			return engine, nil
 		}
@@ -80,7 +81,28 @@ func (k *keeper) load(ctx context.Context, info *ringfencev1.SnapshotInfo) (*cla
 	if engine.Sequence() != sequence {
 		return nil, fmt.Errorf("snapshot at %d: %w: its facts end at %d", sequence, eventlog.ErrSnapshot, engine.Sequence())
 	}
+	if got := engine.Digest(); sameEngine(info) && got != info.GetDigest() {
+		return nil, fmt.Errorf("snapshot at %d: %w: its facts give the policy %s, it was taken of %s by the same engine %s",
+			sequence, eventlog.ErrSnapshot, got, info.GetDigest(), clas.Version)
+	}
 	return engine, nil
+}
+
+// computed names the policy of an engine.
+func computed(e *clas.Engine) eventlog.Computed {
+	return eventlog.Computed{Engine: clas.Version, Digest: e.Digest()}
+}
+
+// sameEngine tells whether the policy that a snapshot was taken of was computed as this version does. Another engine may
+// give the same facts another policy.
+func sameEngine(info *ringfencev1.SnapshotInfo) bool { return info.GetEngine() == clas.Version }
+
+// tellComparison says where the policy of a snapshot could not be verified.
+func (k *keeper) tellComparison(info *ringfencev1.SnapshotInfo) {
+	if !sameEngine(info) {
+		k.zlog.Warn().Str("engine", clas.Version).Str("snapshot_engine", info.GetEngine()).
+			Msg("the snapshot is of another version of the engine: its facts are good, and its digest cannot be compared")
+	}
 }
 
 // consider takes a snapshot when one is due: after so many facts, after so long, or because the log fills up.
@@ -104,11 +126,11 @@ func (k *keeper) consider(ctx context.Context, f *folder) {
 	}
 	k.last, k.lastAt = sequence, time.Now()
 	f.mu.Lock()
-	entries := f.engine.Snapshot()
+	policy, entries := computed(f.engine), f.engine.Snapshot()
 	f.mu.Unlock()
 	k.working.Go(func() {
 		defer func() { <-k.busy }()
-		k.snapshot(ctx, sequence, entries)
+		k.snapshot(ctx, sequence, policy, entries)
 	})
 }
 
@@ -116,11 +138,11 @@ func (k *keeper) consider(ctx context.Context, f *folder) {
 func (k *keeper) wait() { k.working.Wait() }
 
 // snapshot writes one, and makes room with it.
-func (k *keeper) snapshot(ctx context.Context, sequence uint64, entries iter.Seq[*ringfencev1.SnapshotEntry]) {
+func (k *keeper) snapshot(ctx context.Context, sequence uint64, policy eventlog.Computed, entries iter.Seq[*ringfencev1.SnapshotEntry]) {
 	if sequence == 0 {
 		return
 	}
-	info, err := k.log.WriteSnapshot(ctx, sequence, entries)
+	info, err := k.log.WriteSnapshot(ctx, sequence, policy, entries)
 	if err == nil {
 		k.metrics.snapshots.WithLabelValues("written").Inc()
 		k.zlog.Info().Uint64("sequence", sequence).Uint64("facts", info.GetFacts()).Msg("took a snapshot")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
@@ -362,6 +363,130 @@ func TestADamagedSnapshotIsSetAside(t *testing.T) {
 	}
 	if n := len(p.lines("the snapshot is set aside")); n != 2 {
 		t.Errorf("%d lines about snapshots that cannot be used, want 2", n)
+	}
+}
+
+// A snapshot proves that its facts give the policy that they gave, where the same engine computed it; where another did,
+// there is nothing to compare, and the facts are good.
+func TestASnapshotMustGiveThePolicyThatItWasTakenOf(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	p.stop()
+	p.start()
+	nc := p.conn("operator")
+	digest := p.status(nc).Digest
+	var infos []*ringfencev1.SnapshotInfo
+	eventually(t, func() (err error) { infos, err = l.Snapshots(t.Context()); return err })
+	if len(infos) != 1 || infos[0].GetDigest() != digest || infos[0].GetEngine() != clas.Version {
+		t.Fatalf("snapshots %v, the digest is %s", infos, digest)
+	}
+	entries, err := l.ReadSnapshot(t.Context(), infos[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		policy          eventlog.Computed
+		aside, restored int
+	}{
+		{eventlog.Computed{Engine: clas.Version, Digest: "another"}, 1, 0},
+		{eventlog.Computed{Engine: "clas/0", Digest: "another"}, 0, 1},
+		{eventlog.Computed{Engine: clas.Version, Digest: digest}, 0, 1},
+	} {
+		if _, err := l.WriteSnapshot(t.Context(), 9, c.policy, slices.Values(entries)); err != nil {
+			t.Fatal(err)
+		}
+		asides, restores := len(p.lines("the snapshot is set aside", "another")), len(p.lines("restored from a snapshot"))
+		p.kill()
+		p.start()
+		if s := p.status(nc); s.Digest != digest || s.Sequence != 9 {
+			t.Errorf("%v: status %+v, want digest %s", c.policy, s, digest)
+		}
+		if n := len(p.lines("the snapshot is set aside", "another")) - asides; n != c.aside {
+			t.Errorf("%v: set aside %d times, want %d", c.policy, n, c.aside)
+		}
+		if n := len(p.lines("restored from a snapshot")) - restores; n != c.restored {
+			t.Errorf("%v: restored %d times, want %d", c.policy, n, c.restored)
+		}
+	}
+	if n := len(p.lines("its digest cannot be compared", "clas/0")); n != 1 {
+		t.Errorf("%d lines about the other engine, want 1", n)
+	}
+}
+
+// A change of one pod, namespace or setting is published with everything that the log keeps whole.
+func TestWhatChangedIsPublishedWhole(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	watcher := produce(t, l, "watcher", kubernetes())
+	bridge := produce(t, l, "pce-bridge", console(t))
+	f.holds(2)
+	say := func(by *eventlog.Producer, ds ...eventlog.Draft) {
+		t.Helper()
+		for _, d := range ds {
+			if _, err := by.Publish(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	say(watcher, pod(3))
+	f.holds(3)
+	say(watcher, eventlog.Draft{
+		Subject: eventlog.KubernetesSubject("namespace", "", "lab"),
+		Fact:    &ringfencev1.Fact{Body: &ringfencev1.Fact_Namespace{Namespace: &ringfencev1.Namespace{Name: "lab", Uid: "uid-lab"}}},
+	})
+	names := func(ns *ringfencev1.Namespaces) (names []string) {
+		for _, n := range ns.GetNamespaces() {
+			names = append(names, n.GetNamespace())
+		}
+		return names
+	}
+	awaits := func(what string, check func(eventlog.NodePolicy) bool) {
+		t.Helper()
+		eventually(t, func() error {
+			states := f.all()
+			if last := states[len(states)-1]; !check(last) {
+				return fmt.Errorf("%s: window %d: namespaces %v", what, last.Window, last.Namespaces)
+			}
+			return nil
+		})
+	}
+	awaits("a namespace that came", func(p eventlog.NodePolicy) bool { return slices.Equal(names(p.Namespaces), []string{"lab", "shop"}) })
+	say(bridge, eventlog.Draft{Subject: eventlog.SettingsSubject, Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Settings{
+		Settings: &ringfencev1.Settings{ClusterId: "c", StartPolicy: ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL},
+	}}})
+	awaits("the start policy", func(p eventlog.NodePolicy) bool {
+		return p.Namespaces.GetStartPolicy() == ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL && len(p.Namespaces.GetNamespaces()) == 2
+	})
+	say(watcher, eventlog.Draft{Subject: eventlog.KubernetesSubject("namespace", "", "lab"), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Gone{Gone: &ringfencev1.Gone{}}}})
+	awaits("a namespace that left", func(p eventlog.NodePolicy) bool { return slices.Equal(names(p.Namespaces), []string{"shop"}) })
+	f.holds(3)
+}
+
+func TestNamespacesFitAMessage(t *testing.T) {
+	whole := &ringfencev1.Namespaces{StartPolicy: ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL}
+	for i, signatures := range []int{3, 30_000, 100} {
+		n := &ringfencev1.NamespacePolicy{Namespace: fmt.Sprintf("ns-%d", i), Managed: true}
+		for j := range signatures {
+			n.Signatures = append(n.Signatures, &ringfencev1.PodSignature{Hash: fmt.Sprintf("%016x", j), Policy: "p0123456789abcdef"})
+		}
+		whole.Namespaces = append(whole.Namespaces, n)
+	}
+	before := proto.CloneOf(whole)
+	p := &publisher{zlog: zerolog.Nop()}
+	fits := p.bounded(whole)
+	if n := proto.Size(fits); n > namespacesBytes {
+		t.Errorf("%d bytes", n)
+	}
+	want := proto.CloneOf(whole)
+	want.Namespaces[1].Signatures = nil
+	if !proto.Equal(fits, want) || !proto.Equal(whole, before) {
+		t.Errorf("not what fits, or the engine's own object was changed: %d bytes of %d", proto.Size(fits), proto.Size(whole))
+	}
+	if again := p.bounded(fits); again != fits {
+		t.Error("what fits was copied")
 	}
 }
 

@@ -66,7 +66,7 @@ func (p *publisher) publish(ctx context.Context, s state) error {
 	if s.whole != nil {
 		p.difference(&next, s)
 	} else {
-		p.delta(&next, s.delta)
+		p.delta(&next, s)
 	}
 	if err := p.insist(ctx, func() error {
 		return p.log.PublishWindow(ctx, next.window, next.objects, next.head, next.plans)
@@ -81,11 +81,12 @@ func (p *publisher) publish(ctx context.Context, s state) error {
 }
 
 // delta fills in a window from what the engine says changed.
-func (p *publisher) delta(next *publication, d clas.Delta) {
+func (p *publisher) delta(next *publication, s state) {
+	d, namespaces := s.delta, p.bounded(s.namespaces)
 	next.window.Sets, next.window.Policies = d.Sets, d.Policies
-	next.window.RemovedPolicies, next.window.Namespaces = d.RemovedPolicies, d.Namespaces
-	next.objects = eventlog.Objects{Policies: d.Policies, Namespaces: d.Namespaces, RemovedPolicies: d.RemovedPolicies}
-	next.plans = d.Plans
+	next.window.RemovedPolicies, next.window.Namespaces = d.RemovedPolicies, namespaces
+	next.objects = eventlog.Objects{Policies: d.Policies, Namespaces: namespaces, RemovedPolicies: d.RemovedPolicies}
+	next.plans = s.plans
 	for _, change := range d.Sets {
 		if change.GetDeleted() {
 			delete(p.sets, change.GetId())
@@ -128,10 +129,37 @@ func (p *publisher) difference(next *publication, s state) {
 		}
 	}
 	next.window.RemovedPolicies = next.objects.RemovedPolicies
-	if !proto.Equal(old.Namespaces, whole.Namespaces) {
-		next.objects.Namespaces, next.window.Namespaces = whole.Namespaces, whole.Namespaces
+	if namespaces := p.bounded(whole.Namespaces); !proto.Equal(old.Namespaces, namespaces) {
+		next.objects.Namespaces, next.window.Namespaces = namespaces, namespaces
 	}
 	next.plans = changedPlans(old.Plans, whole.Plans, s.version.GetIncarnation())
+}
+
+// namespacesBytes bounds the namespaces, which are one message. The server takes 1 MiB.
+const namespacesBytes = 768 << 10
+
+// bounded gives namespaces that fit a message. Signatures are what makes them large, and what can be done without: a pod
+// whose signature is left out waits for the plan that names it. The largest namespaces lose theirs first.
+func (p *publisher) bounded(whole *ringfencev1.Namespaces) *ringfencev1.Namespaces {
+	excess := proto.Size(whole) - namespacesBytes
+	if excess <= 0 {
+		return whole
+	}
+	fits := proto.CloneOf(whole)
+	bySize := slices.SortedStableFunc(slices.Values(fits.GetNamespaces()), func(a, b *ringfencev1.NamespacePolicy) int {
+		return len(b.GetSignatures()) - len(a.GetSignatures())
+	})
+	for _, n := range bySize {
+		if excess <= 0 {
+			break
+		}
+		p.zlog.Warn().Str("namespace", n.GetNamespace()).Int("signatures", len(n.GetSignatures())).
+			Msg("the namespaces' signatures do not fit a message; without them new pods of this namespace wait for their plan")
+		excess -= proto.Size(n)
+		n.Signatures = nil
+		excess += proto.Size(n)
+	}
+	return fits
 }
 
 // changedPlans gives the plans that are new or different, and a removal for each that is no more.
