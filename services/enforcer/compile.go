@@ -103,6 +103,9 @@ func setsOf(p *eventlog.NodePolicy, policy *ringfencev1.WorkloadPolicy) map[stri
 }
 
 func (c *compiler) compile(p *eventlog.NodePolicy, source *ringfencev1.WorkloadPolicy) (*datapath.Policy, error) {
+	if err := understood(source.GetFeatures()); err != nil {
+		return nil, err
+	}
 	mode, err := modeOf(source.GetMode())
 	if err != nil {
 		return nil, err
@@ -115,6 +118,19 @@ func (c *compiler) compile(p *eventlog.NodePolicy, source *ringfencev1.WorkloadP
 		return nil, fmt.Errorf("outbound %w", err)
 	}
 	return policy, policy.Validate()
+}
+
+// features are what this enforcer understands beyond allow rules for addresses.
+var features []string
+
+// understood refuses a policy that would be enforced in part.
+func understood(needed []string) error {
+	for _, feature := range needed {
+		if !slices.Contains(features, feature) {
+			return fmt.Errorf("it needs the feature %q, which this enforcer lacks", feature)
+		}
+	}
+	return nil
 }
 
 func modeOf(m ringfencev1.EnforcementMode) (datapath.Mode, error) {

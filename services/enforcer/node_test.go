@@ -72,6 +72,7 @@ func TestGarbageIsRefusedByName(t *testing.T) {
 			*term(p).Ports[0] = ringfencev1.PortRange{Protocol: 1, IcmpCode: proto.Uint32(1)}
 		}, []string{`rule "r1"`, "code 1"}},
 		"mode":             {func(p *eventlog.NodePolicy) { p.Policies["p1"].Mode = 99 }, []string{"policy p1", "99"}},
+		"feature":          {func(p *eventlog.NodePolicy) { p.Policies["p1"].Features = []string{"deny"} }, []string{"policy p1", `"deny"`}},
 		"unspecified mode": {func(p *eventlog.NodePolicy) { p.Policies["p1"].Mode = 0 }, []string{"policy p1", "UNSPECIFIED"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -95,6 +96,27 @@ func TestGarbageIsRefusedByName(t *testing.T) {
 			n.takePolicy(small())
 			if o := n.orderFor(api, nil); o.kind != enforce {
 				t.Errorf("the good policy again gives %+v", o)
+			}
+		})
+	}
+}
+
+// TestAPolicyOfMissingFeaturesIsNotEnforcedInPart: a pod that never had a policy does not get the allow rules alone of one
+// that denies as well, and the status says why.
+func TestAPolicyOfMissingFeaturesIsNotEnforcedInPart(t *testing.T) {
+	for _, feature := range []string{"deny", "override_deny", "fqdn", "of a later release"} {
+		t.Run(feature, func(t *testing.T) {
+			n := testNode(t)
+			p := small()
+			p.Policies["p1"].Features = []string{feature}
+			n.takePolicy(p)
+			if o := n.orderFor(api, nil); o.kind != refuse || !o.fault || o.settles {
+				t.Errorf("order %+v", o)
+			}
+			n.takeListing([]cri.Sandbox{api}, n.at(), nil)
+			awaitProblem(t, n, fmt.Sprintf("pod shop/api: policy p1: it needs the feature %q", feature))
+			if s := n.status(time.Now()); s.GetVersion() != nil {
+				t.Errorf("a version is reported that is in force nowhere: %v", s)
 			}
 		})
 	}
