@@ -48,6 +48,18 @@ func LabelSubject(id string) string { return "facts.pce.label." + Token(id) }
 // ProfileSubject names the facts of a container workload profile by the last segment of its href.
 func ProfileSubject(id string) string { return "facts.pce.profile." + Token(id) }
 
+// LabelDimensionSubject names the facts of a key of labels by the last segment of its href.
+func LabelDimensionSubject(id string) string { return "facts.pce.label_dimension." + Token(id) }
+
+// PceWorkloadSubject names the facts of a workload of the console's own by the last segment of its href.
+func PceWorkloadSubject(id string) string { return "facts.pce.workload." + Token(id) }
+
+// PairingProfileSubject names the facts of a pairing profile by the last segment of its href.
+func PairingProfileSubject(id string) string { return "facts.pce.pairing_profile." + Token(id) }
+
+// AcknowledgedSubject names the facts by which the console knows a Kubernetes workload, by the last segment of its href.
+func AcknowledgedSubject(id string) string { return "facts.pce.kubernetes_workload." + Token(id) }
+
 // SyncedSubject names the facts by which a producer says that it is in sync.
 func SyncedSubject(producer string) string { return "facts.ctl.synced." + Token(producer) }
 

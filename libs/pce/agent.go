@@ -120,8 +120,8 @@ type Changes struct {
 	PolicyVersion int64 `json:"policy_version"`
 }
 
-// WaitForChanges returns at once when the provisioned version, a label or one of the cluster's profiles changed after
-// cursor, or when cursor is empty or unknown; otherwise after wait. An error of kind [Missing] says that the console
+// WaitForChanges returns at once when the provisioned version, a label, a pairing profile or one of the cluster's profiles
+// changed after cursor, or when cursor is empty or unknown; otherwise after wait. An error of kind [Missing] says that the console
 // has no agent API.
 func (a *Agent) WaitForChanges(ctx context.Context, cursor string, wait time.Duration) (Changes, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+a.client.config.Timeout)

@@ -1,6 +1,6 @@
-// Package pce is the client of the policy console's REST API v2 and the types of its objects: labels, rule sets, IP
-// lists, services, container clusters with their workload profiles, Kubernetes workloads, provisioning, and the agent
-// API through which a cluster reports itself.
+// Package pce is the client of the policy console's REST API v2 and the types of its objects: labels and their groups, rule
+// sets, enforcement boundaries, IP lists, services, virtual services, workloads, container clusters with their workload
+// profiles, Kubernetes workloads, provisioning, and the agent API through which a cluster reports itself.
 //
 // What it promises:
 //

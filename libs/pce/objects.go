@@ -109,6 +109,31 @@ func (c *Client) CreateDenyRule(ctx context.Context, ruleSet string, r Rule) (Ru
 	return create(ctx, c, ruleSet+"/deny_rules", r)
 }
 
+// LabelGroups lists the label groups of a version.
+func (c *Client) LabelGroups(ctx context.Context, version string) ([]LabelGroup, error) {
+	return list[LabelGroup](ctx, c, c.policy(version, "label_groups"))
+}
+
+// EnforcementBoundaries lists the enforcement boundaries of a version.
+func (c *Client) EnforcementBoundaries(ctx context.Context, version string) ([]EnforcementBoundary, error) {
+	return list[EnforcementBoundary](ctx, c, c.policy(version, "enforcement_boundaries"))
+}
+
+// VirtualServices lists the virtual services of a version.
+func (c *Client) VirtualServices(ctx context.Context, version string) ([]VirtualService, error) {
+	return list[VirtualService](ctx, c, c.policy(version, "virtual_services"))
+}
+
+// ServiceBindings lists which workloads provide which virtual services.
+func (c *Client) ServiceBindings(ctx context.Context) ([]ServiceBinding, error) {
+	return list[ServiceBinding](ctx, c, c.Org()+"/service_bindings")
+}
+
+// Workloads lists the machines that the console manages or was told of.
+func (c *Client) Workloads(ctx context.Context) ([]Workload, error) {
+	return list[Workload](ctx, c, c.Org()+"/workloads")
+}
+
 // Pending lists, by type, the drafts that differ from the active policy.
 func (c *Client) Pending(ctx context.Context) (ChangeSubset, error) {
 	return get[ChangeSubset](ctx, c, c.Org()+"/sec_policy/pending")

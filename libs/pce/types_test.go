@@ -43,6 +43,10 @@ func FuzzDecode(f *testing.F) {
 			`"ingress_services":[{"href":"s"},{"port":80,"to_port":90,"proto":6}],"unscoped_consumers":true,"resolve_labels_as":{"providers":["workloads"],"consumers":[]}}],"deny_rules":[{"override":true}]}]`,
 		`[{"href":"p","namespace":null,"managed":false,"labels":[{"key":"env","restriction":[]},{"key":"app","assignment":{"href":"l","value":"v"}}]}]`,
 		`[{"href":"k","kind":"Deployment","metadata":{"annotations":{"com.illumio.app":"web"}}}]`,
+		`[{"href":"v","labels":[{"href":"l","key":"app"}],"service_ports":[{"proto":6,"port":80}],"service_addresses":[{"ip":"10.0.0.1","port":80,"network":{"href":"n"}},{"fqdn":"x"}],"ip_overrides":["10.0.0.2"]}]`,
+		`[{"href":"b","virtual_service":{"href":"v"},"workload":{"href":"w"},"port_overrides":[{"port":80,"new_port":8080}]}]`,
+		`[{"href":"w","hostname":"db","managed":true,"ven":{"href":"e"},"machine_id":"m","interfaces":[{"name":"eth0","address":"10.0.0.1"}],"labels":[{"href":"l"}]}]`,
+		`[{"href":"g","key":"env","labels":[{"href":"l"}],"sub_groups":[{"href":"h"}]}]`,
 		`{"cursor":"7","policy_version":3}`, `[null]`, `[1]`, `{"status":"done"}`, `[{"token":"t","message":"m"}]`, `<html>`, `[{`, ``,
 	} {
 		f.Add([]byte(seed))
@@ -58,6 +62,11 @@ func FuzzDecode(f *testing.F) {
 		decodesAgain[ContainerWorkloadProfile](t, a)
 		decodesAgain[KubernetesWorkload](t, a)
 		decodesAgain[PairingProfile](t, a)
+		decodesAgain[LabelGroup](t, a)
+		decodesAgain[EnforcementBoundary](t, a)
+		decodesAgain[VirtualService](t, a)
+		decodesAgain[ServiceBinding](t, a)
+		decodesAgain[Workload](t, a)
 		decodesAgain[PolicyVersion](t, a)
 		decodesAgain[BulkResult](t, a)
 		for _, out := range []any{&Changes{}, &ChangeSubset{}, &job{}, &ClusterDetails{}, &Namespaces{}} {

@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/ringfence/ringfence/libs/pce"
 	"github.com/ringfence/ringfence/libs/service"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 // Config is what pce-bridge can be told. The ranges are those of Illumio's chart; Validate holds them, and Run takes
@@ -26,6 +29,13 @@ type Config struct {
 	ClusterMode      string `help:"What the cluster is in the console." name:"cluster-mode" enum:"clas,legacy,migrateLegacyToClas,migrateClasToLegacy,unpair" default:"clas"`
 	ContainerRuntime string `help:"Container runtime that is reported." name:"container-runtime" default:"containerd"`
 	ContainerManager string `help:"Container manager that is reported: kubernetes or openshift." name:"container-manager" enum:"kubernetes,openshift" default:"kubernetes"`
+
+	DegradedModePolicyFail string `help:"What a new workload gets while the console is away and no known one is like it: nothing is blocked (open), everything is in full mode (closed), or what the provisioned rules give (computed)." name:"degraded-mode-policy-fail" enum:"open,closed,computed" default:"open"`
+	DisableDegradedMode    bool   `help:"Give new workloads no policy while the console is away." name:"disable-degraded-mode"`
+	PolicyLabelSetEnable   bool   `help:"Compute policy once for each label set instead of once for each workload." name:"policy-label-set-enable" default:"true" negatable:""`
+	NetworkType            string `help:"Whether pods leave the cluster with their node's address (overlay) or their own (flat)." name:"network-type" enum:"overlay,flat" default:"overlay"`
+	EnforceNodePortTraffic string `help:"Police what comes in by node ports: always or never." name:"enforce-node-port-traffic" enum:"always,never" default:"always"`
+	PairingProfile         string `help:"Name or href of the pairing profile of the cluster's nodes; the only enabled one where empty." name:"pairing-profile"`
 
 	IgnoreCert bool   `help:"Do not verify the console's certificate." name:"ignore-cert"`
 	RootCADir  string `help:"Folder of PEM files with authorities to trust beside the system's." name:"root-ca-dir" default:"/etc/pki/tls/ilo_certs"`
@@ -52,6 +62,26 @@ func (c *Config) Validate() error {
 	within("pce-api-max-backoff", c.PceAPIMaxBackoff, c.PceAPIMinBackoff, 20*time.Minute)
 	within("last-applied-policy-update-interval", c.LastAppliedPolicyUpdateInterval, 5*time.Second, 24*time.Hour)
 	return errors.Join(errs...)
+}
+
+// settings are what of the configuration changes policy.
+func (c *Config) settings() *ringfencev1.Settings {
+	return &ringfencev1.Settings{
+		ClusterId: c.ClusterID, ClusterMode: c.ClusterMode,
+		DegradedModePolicyFail: degradedModes[c.DegradedModePolicyFail], DisableDegradedMode: c.DisableDegradedMode,
+		PolicyLabelSetEnable: proto.Bool(c.PolicyLabelSetEnable), NetworkType: networkTypes[c.NetworkType],
+		EnforceNodePortTraffic: proto.Bool(c.EnforceNodePortTraffic == "always"),
+	}
+}
+
+var degradedModes = map[string]ringfencev1.DegradedModePolicyFail{
+	"open":     ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_OPEN,
+	"closed":   ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_CLOSED,
+	"computed": ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_COMPUTED,
+}
+
+var networkTypes = map[string]ringfencev1.NetworkType{
+	"overlay": ringfencev1.NetworkType_NETWORK_TYPE_OVERLAY, "flat": ringfencev1.NetworkType_NETWORK_TYPE_FLAT,
 }
 
 func (c *Config) linkDownAfter() time.Duration {

@@ -8,7 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
 	"github.com/ringfence/ringfence/libs/service"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 // parse reads flags and environment as the command does; code is its exit code.
@@ -37,10 +42,34 @@ func TestConfigFromTheChartsEnvironment(t *testing.T) {
 	}
 }
 
+// The settings that change policy are those that were asked for, and Illumio's defaults where nothing was.
+func TestSettings(t *testing.T) {
+	good := []string{"--pce-url", "p:1", "--cluster-id", "c", "--cluster-token", "1_a"}
+	for _, test := range []struct {
+		args []string
+		want *ringfencev1.Settings
+	}{
+		{nil, &ringfencev1.Settings{
+			ClusterId: "c", ClusterMode: "clas", DegradedModePolicyFail: ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_OPEN,
+			PolicyLabelSetEnable: proto.Bool(true), NetworkType: ringfencev1.NetworkType_NETWORK_TYPE_OVERLAY, EnforceNodePortTraffic: proto.Bool(true),
+		}},
+		{[]string{"--cluster-mode=legacy", "--degraded-mode-policy-fail=computed", "--disable-degraded-mode", "--no-policy-label-set-enable", "--network-type=flat", "--enforce-node-port-traffic=never"},
+			&ringfencev1.Settings{
+				ClusterId: "c", ClusterMode: "legacy", DegradedModePolicyFail: ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_COMPUTED, DisableDegradedMode: true,
+				PolicyLabelSetEnable: proto.Bool(false), NetworkType: ringfencev1.NetworkType_NETWORK_TYPE_FLAT, EnforceNodePortTraffic: proto.Bool(false),
+			}},
+	} {
+		config, code := parse(t, append(good, test.args...)...)
+		if diff := cmp.Diff(test.want, config.settings(), protocmp.Transform()); code != 0 || diff != "" {
+			t.Errorf("%v: exit code %d, %s", test.args, code, diff)
+		}
+	}
+}
+
 func TestConfigRefusesWhatCannotBe(t *testing.T) {
 	good := []string{"--pce-url", "p:1", "--cluster-id", "c", "--cluster-token", "1_a"}
 	for _, bad := range []string{"--pce-api-policy-interval=1s", "--pce-api-timeout=1s", "--pce-api-min-backoff=1h", "--pce-api-max-backoff=2s",
-		"--last-applied-policy-update-interval=1s", "--cluster-mode=other"} {
+		"--last-applied-policy-update-interval=1s", "--cluster-mode=other", "--degraded-mode-policy-fail=maybe", "--network-type=mesh", "--enforce-node-port-traffic=true"} {
 		if _, code := parse(t, append(good, bad)...); code != service.ExitUsage {
 			t.Errorf("%s: exit code %d", bad, code)
 		}

@@ -24,6 +24,8 @@ func (e *objectError) Error() string {
 
 // converter turns the console's objects into facts. It collects what could not be expressed.
 type converter struct {
+	// cluster is the id of the cluster that the bridge is of.
+	cluster string
 	// object is how the object at hand is called in messages.
 	object   string
 	warnings []string
@@ -73,6 +75,23 @@ var enforcementModes = map[string]ringfencev1.EnforcementMode{
 	pce.ModeFull:           ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL,
 }
 
+// mode converts an enforcement mode, which may be empty unless it is needed.
+func (c *converter) mode(text string, needed bool) (ringfencev1.EnforcementMode, error) {
+	mode, known := enforcementModes[text]
+	if !known && (needed || text != "") {
+		return mode, c.fail("enforcement_mode", "%q is unknown", text)
+	}
+	return mode, nil
+}
+
+// modeOrVisibility converts an enforcement mode that the console need not say; without one, nothing is blocked.
+func (c *converter) modeOrVisibility(text string, enforced bool) (ringfencev1.EnforcementMode, error) {
+	if text == "" && enforced {
+		text = pce.ModeVisibilityOnly
+	}
+	return c.mode(text, false)
+}
+
 func (c *converter) profile(p pce.ContainerWorkloadProfile) (*ringfencev1.ContainerWorkloadProfile, error) {
 	out := &ringfencev1.ContainerWorkloadProfile{Href: p.Href}
 	if p.Name != nil {
@@ -85,11 +104,10 @@ func (c *converter) profile(p pce.ContainerWorkloadProfile) (*ringfencev1.Contai
 		return nil, err
 	}
 	out.Managed = p.Managed != nil && *p.Managed
-	mode, known := enforcementModes[p.EnforcementMode]
-	if !known && (out.GetManaged() || p.EnforcementMode != "") {
-		return nil, c.fail("enforcement_mode", "%q is unknown", p.EnforcementMode)
+	var err error
+	if out.EnforcementMode, err = c.mode(p.EnforcementMode, out.GetManaged()); err != nil {
+		return nil, err
 	}
-	out.EnforcementMode = mode
 	return out, c.profileLabels(out, p.Labels)
 }
 

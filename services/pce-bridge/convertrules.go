@@ -13,80 +13,72 @@ func (c *converter) ruleSet(s pce.RuleSet) (*ringfencev1.PceObject, error) {
 	if err := c.begin("rule set", s.Href, s.Name); err != nil {
 		return nil, err
 	}
-	out := &ringfencev1.RuleSet{Href: activeHref(s.Href), Name: s.Name, Enabled: s.Enabled == nil || *s.Enabled}
+	out := &ringfencev1.RuleSet{Href: activeHref(s.Href), Name: s.Name, Enabled: enabled(s.Enabled)}
 	for i, scope := range s.Scopes {
-		entries, err := c.actors(fmt.Sprintf("scopes[%d]", i), "scope", scope)
+		entries, err := c.scope(fmt.Sprintf("scopes[%d]", i), scope)
 		if err != nil {
 			return nil, err
 		}
 		out.Scopes = append(out.Scopes, &ringfencev1.Scope{Entries: entries})
 	}
 	for _, r := range s.Rules {
-		rule, err := c.rule("rule", r)
+		rule, err := c.rule("rules", r)
 		if err != nil {
 			return nil, err
 		}
 		out.Rules = append(out.Rules, rule)
 	}
 	for _, r := range s.DenyRules {
-		rule, err := c.denyRule(r)
+		rule, err := c.rule("deny_rules", r)
 		if err != nil {
 			return nil, err
 		}
-		out.Rules = append(out.Rules, rule)
+		out.DenyRules = append(out.DenyRules, &ringfencev1.DenyRule{Rule: rule, Override: r.Override})
 	}
 	// The order of rules has no meaning; a fixed one keeps equal content equal.
 	slices.SortStableFunc(out.Rules, func(a, b *ringfencev1.Rule) int { return strings.Compare(a.GetHref(), b.GetHref()) })
+	slices.SortStableFunc(out.DenyRules, func(a, b *ringfencev1.DenyRule) int {
+		return strings.Compare(a.GetRule().GetHref(), b.GetRule().GetHref())
+	})
 	return c.sized(&ringfencev1.PceObject{Object: &ringfencev1.PceObject_RuleSet{RuleSet: out}})
 }
 
-// unsupported is an actor that matches nothing and says why.
-func unsupported(what string) *ringfencev1.Actor {
-	return &ringfencev1.Actor{Actor: &ringfencev1.Actor_Unsupported{Unsupported: what}}
-}
+// enabled is what an object is that does not say: enabled.
+func enabled(said *bool) bool { return said == nil || *said }
 
 // inert gives a rule that matches nothing, for one whose meaning cannot be expressed: all of its actors would be too
 // many.
 func inert(r pce.Rule, why string) *ringfencev1.Rule {
 	return &ringfencev1.Rule{
-		Href: activeHref(r.Href), Enabled: r.Enabled == nil || *r.Enabled,
+		Href: activeHref(r.Href), Enabled: enabled(r.Enabled),
 		Consumers: []*ringfencev1.Actor{unsupported(why)}, Providers: []*ringfencev1.Actor{unsupported(why)},
 	}
 }
 
-func (c *converter) denyRule(r pce.Rule) (*ringfencev1.Rule, error) {
+// rule converts a rule of a list of the rule set: rules or deny_rules.
+func (c *converter) rule(list string, r pce.Rule) (*ringfencev1.Rule, error) {
 	if r.Href == "" {
-		return nil, c.fail("deny_rules.href", "is empty")
+		return nil, c.fail(list+".href", "is empty")
 	}
-	c.warn("rule %s: deny rules are not supported; it denies nothing", r.Href)
-	return inert(r, "deny rule"), nil
-}
-
-func (c *converter) rule(name string, r pce.Rule) (*ringfencev1.Rule, error) {
-	if r.Href == "" {
-		return nil, c.fail("rules.href", "is empty")
-	}
-	name += " " + r.Href
+	name := "rule " + r.Href
 	if why := narrowing(r); why != "" {
 		c.warn("%s: %s is not supported; the rule matches nothing", name, why)
 		return inert(r, why), nil
 	}
-	out := &ringfencev1.Rule{Href: activeHref(r.Href), Enabled: r.Enabled == nil || *r.Enabled, UnscopedConsumers: r.UnscopedConsumers}
+	out := &ringfencev1.Rule{Href: activeHref(r.Href), Enabled: enabled(r.Enabled), UnscopedConsumers: r.UnscopedConsumers}
+	resolve := pce.ResolveLabelsAs{}
+	if r.ResolveLabelsAs != nil {
+		resolve = *r.ResolveLabelsAs
+	}
 	var err error
-	if out.Consumers, err = c.side(name+": consumers", r.Consumers, r.ResolveLabelsAs, func(l *pce.ResolveLabelsAs) []string { return l.Consumers }); err != nil {
+	if out.Consumers, out.ResolveConsumersAs, err = c.side(name+": consumers", r.Consumers, resolve.Consumers); err != nil {
 		return nil, err
 	}
-	if out.Providers, err = c.side(name+": providers", r.Providers, r.ResolveLabelsAs, func(l *pce.ResolveLabelsAs) []string { return l.Providers }); err != nil {
+	if out.Providers, out.ResolveProvidersAs, err = c.side(name+": providers", r.Providers, resolve.Providers); err != nil {
 		return nil, err
 	}
-	for i, s := range r.IngressServices {
-		service, err := c.ingress(fmt.Sprintf("%s: ingress_services[%d]", name, i), s)
-		if err != nil {
-			return nil, err
-		}
-		out.Services = append(out.Services, service)
-	}
-	return out, nil
+	out.Services, err = c.ingresses(name, r.IngressServices)
+	return out, err
 }
 
 // narrowing names what makes a rule mean less than its actors and services say. To leave it out would allow more than
@@ -99,103 +91,106 @@ func narrowing(r pce.Rule) string {
 		return "machine_auth"
 	case len(r.ConsumingSecurityPrincipals) > 0:
 		return "consuming_security_principals"
-	case r.NetworkType != "" && r.NetworkType != "brn" && r.NetworkType != "all":
-		return fmt.Sprintf("network_type %q", r.NetworkType)
 	default:
+		return otherNetworks(r.NetworkType)
+	}
+}
+
+// otherNetworks names networks other than those that a cluster is in.
+func otherNetworks(networkType string) string {
+	if networkType == "" || networkType == "brn" || networkType == "all" {
 		return ""
 	}
+	return fmt.Sprintf("network_type %q", networkType)
 }
 
-// side converts the actors of one side. Where labels stand for virtual services only, they match nothing.
-func (c *converter) side(field string, actors []pce.Actor, resolve *pce.ResolveLabelsAs, of func(*pce.ResolveLabelsAs) []string) ([]*ringfencev1.Actor, error) {
-	out, err := c.actors(field, field, actors)
-	if err != nil || resolve == nil || len(of(resolve)) == 0 || slices.Contains(of(resolve), "workloads") {
-		return out, err
+var resolutions = map[string]ringfencev1.LabelResolution{
+	"workloads":        ringfencev1.LabelResolution_LABEL_RESOLUTION_WORKLOADS,
+	"virtual_services": ringfencev1.LabelResolution_LABEL_RESOLUTION_VIRTUAL_SERVICES,
+}
+
+// side converts the actors of one side and what its labels stand for. Where they stand for nothing that is known, they
+// match nothing: to leave that out would have them stand for workloads.
+func (c *converter) side(field string, actors []pce.Actor, resolve []string) ([]*ringfencev1.Actor, []ringfencev1.LabelResolution, error) {
+	out, err := c.actors(field, actors)
+	if err != nil {
+		return nil, nil, err
 	}
-	what := "resolve_labels_as " + strings.Join(of(resolve), ", ")
-	c.warn("%s: %s is not supported; its labels match nothing", field, what)
-	out = slices.DeleteFunc(out, func(a *ringfencev1.Actor) bool { return a.GetIpList() == "" })
-	return append(out, unsupported(what)), nil
+	var as []ringfencev1.LabelResolution
+	for _, kind := range resolve {
+		if known, ok := resolutions[kind]; ok {
+			as = append(as, known)
+			continue
+		}
+		c.warn("%s: resolve_labels_as %q is not supported; labels stand for nothing by it", field, kind)
+	}
+	if len(resolve) > 0 && len(as) == 0 {
+		out = append(slices.DeleteFunc(out, byLabels), unsupported("resolve_labels_as "+strings.Join(resolve, ", ")))
+	}
+	slices.Sort(as)
+	return out, slices.Compact(as), nil
 }
 
-// actors converts a list; where is how the list is called in warnings.
-func (c *converter) actors(field, where string, actors []pce.Actor) ([]*ringfencev1.Actor, error) {
-	var out []*ringfencev1.Actor
-	for i, a := range actors {
-		converted, err := c.actor(fmt.Sprintf("%s[%d]", field, i), a)
+// byLabels tells whether an actor names workloads by their labels.
+func byLabels(a *ringfencev1.Actor) bool {
+	switch a.GetActor().(type) {
+	case *ringfencev1.Actor_Label, *ringfencev1.Actor_LabelGroup, *ringfencev1.Actor_ExcludedLabel,
+		*ringfencev1.Actor_ExcludedLabelGroup, *ringfencev1.Actor_AllWorkloads:
+		return true
+	}
+	return false
+}
+
+func (c *converter) boundary(b pce.EnforcementBoundary) (*ringfencev1.PceObject, error) {
+	if err := c.begin("enforcement boundary", b.Href, b.Name); err != nil {
+		return nil, err
+	}
+	out := &ringfencev1.EnforcementBoundary{Href: activeHref(b.Href), Name: b.Name, Enabled: enabled(b.Enabled)}
+	if why := otherNetworks(b.NetworkType); why != "" {
+		c.warn("%s is not supported; the boundary matches nothing", why)
+		out.Consumers, out.Providers = []*ringfencev1.Actor{unsupported(why)}, []*ringfencev1.Actor{unsupported(why)}
+		return c.sized(&ringfencev1.PceObject{Object: &ringfencev1.PceObject_EnforcementBoundary{EnforcementBoundary: out}})
+	}
+	var err error
+	if out.Consumers, err = c.actors("consumers", b.Consumers); err != nil {
+		return nil, err
+	}
+	if out.Providers, err = c.actors("providers", b.Providers); err != nil {
+		return nil, err
+	}
+	if out.Services, err = c.ingresses("", b.IngressServices); err != nil {
+		return nil, err
+	}
+	return c.sized(&ringfencev1.PceObject{Object: &ringfencev1.PceObject_EnforcementBoundary{EnforcementBoundary: out}})
+}
+
+// ingresses converts the services of a rule, which within an object of several has a name.
+func (c *converter) ingresses(rule string, services []pce.IngressService) ([]*ringfencev1.IngressService, error) {
+	if rule != "" {
+		rule += ": "
+	}
+	var out []*ringfencev1.IngressService
+	for i, s := range services {
+		service, err := c.ingress(fmt.Sprintf("%singress_services[%d]", rule, i), s)
 		if err != nil {
 			return nil, err
 		}
-		if what := converted.GetUnsupported(); what != "" {
-			c.warn("%s: %s is not supported; it matches nothing", where, what)
-		}
-		out = append(out, converted)
+		out = append(out, service)
 	}
 	return out, nil
 }
 
-func (c *converter) actor(field string, a pce.Actor) (*ringfencev1.Actor, error) {
-	if n := references(a); n > 1 {
-		return nil, c.fail(field, "names %d actors at once", n)
-	}
-	switch {
-	case a.Exclusion:
-		return unsupported("exclusion of " + refOf(a)), nil
-	case a.Label != nil && a.Label.Href == "":
-		return nil, c.fail(field+".label.href", "is empty")
-	case a.Label != nil:
-		return &ringfencev1.Actor{Actor: &ringfencev1.Actor_Label{Label: a.Label.Href}}, nil
-	case a.IPList != nil && a.IPList.Href == "":
-		return nil, c.fail(field+".ip_list.href", "is empty")
-	case a.IPList != nil:
-		return &ringfencev1.Actor{Actor: &ringfencev1.Actor_IpList{IpList: activeHref(a.IPList.Href)}}, nil
-	case a.Actors == pce.AllManagedWorkloads:
-		return &ringfencev1.Actor{Actor: &ringfencev1.Actor_AllWorkloads{AllWorkloads: true}}, nil
-	default:
-		return unsupported(refOf(a)), nil
-	}
-}
-
-// references counts the actors that one entry names.
-func references(a pce.Actor) int {
-	n := 0
-	for _, ref := range []*pce.Ref{a.Label, a.LabelGroup, a.IPList, a.Workload, a.VirtualService} {
-		if ref != nil {
-			n++
-		}
-	}
-	if a.Actors != "" {
-		n++
-	}
-	return n
-}
-
-// refOf calls an actor by its kind and href.
-func refOf(a pce.Actor) string {
-	for kind, ref := range map[string]*pce.Ref{
-		"label": a.Label, "label group": a.LabelGroup, "IP list": a.IPList, "workload": a.Workload, "virtual service": a.VirtualService,
-	} {
-		if ref != nil {
-			return kind + " " + ref.Href
-		}
-	}
-	switch {
-	case a.Actors != "":
-		return fmt.Sprintf("actors %q", a.Actors)
-	case len(a.Unknown) > 0:
-		return strings.Join(a.Unknown, ", ")
-	default:
-		return "an actor that names nothing"
-	}
-}
-
 func (c *converter) ingress(field string, s pce.IngressService) (*ringfencev1.IngressService, error) {
 	if s.Href != "" {
-		return &ringfencev1.IngressService{Service: &ringfencev1.IngressService_Href{Href: activeHref(s.Href)}}, nil
+		return serviceAt(s.Href), nil
 	}
 	port, err := c.port(field, s.ServicePort)
 	if err != nil {
 		return nil, err
 	}
 	return &ringfencev1.IngressService{Service: &ringfencev1.IngressService_Port{Port: port}}, nil
+}
+
+func serviceAt(href string) *ringfencev1.IngressService {
+	return &ringfencev1.IngressService{Service: &ringfencev1.IngressService_Href{Href: activeHref(href)}}
 }

@@ -6,6 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -27,6 +30,8 @@ type policy struct {
 	// objects by href, each with the SHA-256 of its deterministic encoding.
 	objects  map[string]object
 	warnings []string
+	// bindings were read beside the version: they act at once, and are in the virtual services.
+	bindings []pce.ServiceBinding
 }
 
 type object struct {
@@ -34,17 +39,12 @@ type object struct {
 	fact   *ringfencev1.PceObject
 }
 
-// picture is all that the bridge takes from the console, of one moment.
-type picture struct {
-	*policy
-	labels   []*ringfencev1.Label
-	profiles []*ringfencev1.ContainerWorkloadProfile
-}
-
 // fetcher reads pictures. It is not safe for concurrent use.
 type fetcher struct {
 	client  *pce.Client
 	cluster string // href
+	// pairing is the name or the href of the nodes' pairing profile, empty for the only one.
+	pairing string
 	// last is the newest policy that was read whole; its version is not read again.
 	last *policy
 }
@@ -78,25 +78,76 @@ func (f *fetcher) fetch(ctx context.Context) (*picture, error) {
 
 func (f *fetcher) read(ctx context.Context, version pce.PolicyVersion) (*picture, error) {
 	p, c := &picture{policy: f.last}, &converter{}
-	var err error
-	if p.policy == nil || p.version != version.Version {
-		if p.policy, err = f.readPolicy(ctx, version); err != nil {
+	bindings, err := served(f.client.ServiceBindings(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if p.policy == nil || p.version != version.Version || !reflect.DeepEqual(p.bindings, bindings) {
+		if p.policy, err = f.readPolicy(ctx, version, bindings); err != nil {
 			return nil, err
 		}
 	}
-	labels, err := f.client.Labels(ctx)
-	if err != nil {
+	if p.dimensions, err = converted(c.dimension)(served(f.client.LabelDimensions(ctx))); err != nil {
 		return nil, err
 	}
-	if p.labels, err = each(labels, c.label); err != nil {
+	if p.labels, err = converted(c.label)(f.client.Labels(ctx)); err != nil {
 		return nil, err
 	}
-	profiles, err := f.client.Profiles(ctx, f.cluster)
-	if err != nil {
+	machines, err := served(f.client.Workloads(ctx))
+	machines = slices.DeleteFunc(machines, func(w pce.Workload) bool { return w.Deleted })
+	if p.workloads, err = converted(c.workload)(machines, err); err != nil {
 		return nil, err
 	}
-	p.profiles, err = each(profiles, c.profile)
+	if err := f.readPairing(ctx, p); err != nil {
+		return nil, err
+	}
+	p.profiles, err = converted(c.profile)(f.client.Profiles(ctx, f.cluster))
 	return p, err
+}
+
+// served takes a collection that the console does not serve for an empty one.
+func served[T any](items []T, err error) ([]T, error) {
+	if pce.KindOf(err) == pce.Missing {
+		return nil, nil
+	}
+	return items, err
+}
+
+// readPairing reads the pairing profile of the cluster's nodes. A console of an earlier release does not show pairing
+// profiles to a cluster (403): then there is none.
+func (f *fetcher) readPairing(ctx context.Context, p *picture) error {
+	all, err := served(f.client.PairingProfiles(ctx))
+	var refused *pce.Error
+	if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+		p.notes = append(p.notes, "the PCE does not let this cluster read pairing profiles: nodes have no labels and mode by one")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	chosen := slices.DeleteFunc(all, func(x pce.PairingProfile) bool {
+		return f.pairing == "" && !x.Enabled || f.pairing != "" && f.pairing != x.Name && f.pairing != x.Href
+	})
+	switch {
+	case len(chosen) == 1:
+		p.pairing, err = (&converter{}).pairingProfile(chosen[0])
+		return err
+	case f.pairing != "":
+		p.notes = append(p.notes, fmt.Sprintf("the PCE has %d pairing profiles %q, want one: nodes have no labels and mode by one", len(chosen), f.pairing))
+	case len(chosen) > 1:
+		p.notes = append(p.notes, fmt.Sprintf("the PCE has %d enabled pairing profiles; say with --pairing-profile which is the nodes', until then they have no labels and mode by one", len(chosen)))
+	}
+	return nil
+}
+
+// converted makes a conversion of lists, which passes failures to read them on.
+func converted[T, P any](convert func(T) (P, error)) func([]T, error) ([]P, error) {
+	return func(items []T, err error) ([]P, error) {
+		if err != nil {
+			return nil, err
+		}
+		return each(items, convert)
+	}
 }
 
 func each[T, P any](items []T, convert func(T) (P, error)) ([]P, error) {
@@ -110,41 +161,77 @@ func each[T, P any](items []T, convert func(T) (P, error)) ([]P, error) {
 	return out, nil
 }
 
-func (f *fetcher) readPolicy(ctx context.Context, version pce.PolicyVersion) (*policy, error) {
-	p := &policy{version: version.Version, objects: map[string]object{}}
+// readAcknowledged reads which Kubernetes workloads of the cluster the console knows. One that it calls oddly is left out.
+func (f *fetcher) readAcknowledged(ctx context.Context, p *picture) error {
+	listed, err := served(f.client.KubernetesWorkloads(ctx))
+	if err != nil {
+		return err
+	}
+	for _, w := range listed {
+		if !ofCluster(w, f.cluster) {
+			continue
+		}
+		known, err := (&converter{}).acknowledged(w)
+		if err != nil {
+			p.notes = append(p.notes, err.Error())
+			continue
+		}
+		p.acknowledged = append(p.acknowledged, known)
+	}
+	return nil
+}
+
+// ofCluster tells whether a Kubernetes workload is the cluster's; a console that does not say shows no others.
+func ofCluster(w pce.KubernetesWorkload, cluster string) bool {
+	return w.ContainerCluster == nil || w.ContainerCluster.Href == cluster
+}
+
+func (f *fetcher) readPolicy(ctx context.Context, version pce.PolicyVersion, bindings []pce.ServiceBinding) (*policy, error) {
+	p := &policy{version: version.Version, objects: map[string]object{}, bindings: bindings}
 	if at, err := time.Parse(time.RFC3339Nano, version.CreatedAt); err == nil {
 		p.provisionedAt = timestamppb.New(at)
 	}
-	c := &converter{}
-	lists, err := f.client.IPLists(ctx, pce.Active)
-	if err := p.take(each(lists, c.ipList))(err); err != nil {
-		return nil, err
-	}
-	services, err := f.client.Services(ctx, pce.Active)
-	if err := p.take(each(services, c.service))(err); err != nil {
-		return nil, err
-	}
-	sets, err := f.client.RuleSets(ctx, pce.Active)
-	if err := p.take(each(sets, c.ruleSet))(err); err != nil {
-		return nil, err
+	c := &converter{cluster: pce.ID(f.cluster)}
+	virtual := func(v pce.VirtualService) (*ringfencev1.PceObject, error) { return c.virtualService(v, bindings) }
+	for _, read := range []func() ([]*ringfencev1.PceObject, error){
+		func() ([]*ringfencev1.PceObject, error) {
+			return converted(c.ipList)(f.client.IPLists(ctx, pce.Active))
+		},
+		func() ([]*ringfencev1.PceObject, error) {
+			return converted(c.service)(f.client.Services(ctx, pce.Active))
+		},
+		func() ([]*ringfencev1.PceObject, error) {
+			return converted(c.labelGroup)(served(f.client.LabelGroups(ctx, pce.Active)))
+		},
+		func() ([]*ringfencev1.PceObject, error) {
+			return converted(virtual)(served(f.client.VirtualServices(ctx, pce.Active)))
+		},
+		func() ([]*ringfencev1.PceObject, error) {
+			return converted(c.ruleSet)(f.client.RuleSets(ctx, pce.Active))
+		},
+		func() ([]*ringfencev1.PceObject, error) {
+			return converted(c.boundary)(served(f.client.EnforcementBoundaries(ctx, pce.Active)))
+		},
+	} {
+		objects, err := read()
+		if err != nil {
+			return nil, err
+		}
+		if err := p.addAll(objects); err != nil {
+			return nil, err
+		}
 	}
 	p.warnings = c.warnings
 	return p, nil
 }
 
-// take adds converted objects, unless they could not be read or converted.
-func (p *policy) take(objects []*ringfencev1.PceObject, failed error) func(error) error {
-	return func(unread error) error {
-		if err := errors.Join(unread, failed); err != nil {
+func (p *policy) addAll(objects []*ringfencev1.PceObject) error {
+	for _, o := range objects {
+		if err := p.add(o); err != nil {
 			return err
 		}
-		for _, o := range objects {
-			if err := p.add(o); err != nil {
-				return err
-			}
-		}
-		return nil
 	}
+	return nil
 }
 
 func (p *policy) add(o *ringfencev1.PceObject) error {
@@ -169,6 +256,12 @@ func hrefOf(o *ringfencev1.PceObject) string {
 		return x.IpList.GetHref()
 	case *ringfencev1.PceObject_Service:
 		return x.Service.GetHref()
+	case *ringfencev1.PceObject_LabelGroup:
+		return x.LabelGroup.GetHref()
+	case *ringfencev1.PceObject_EnforcementBoundary:
+		return x.EnforcementBoundary.GetHref()
+	case *ringfencev1.PceObject_VirtualService:
+		return x.VirtualService.GetHref()
 	default:
 		return fmt.Sprintf("%T", x)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
@@ -31,8 +30,15 @@ func newInventory(incarnation string) *inventory {
 	return &inventory{incarnation: incarnation, changed: make(chan struct{}, 1), facts: map[string]*ringfencev1.Fact{}}
 }
 
-// kindsNotReported are facts of Kubernetes objects that the console is not told of.
-var kindsNotReported = []string{"facts.k8s.pod."}
+// controllers are the kinds whose objects are facts of their own. Pods of other controllers, and pods without one, are
+// what the console is told of in their place.
+var controllers = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob"}
+
+// stands tells whether a pod is, or stands for, a Kubernetes workload. The policy of hostNetwork pods is their node's.
+func stands(p *ringfencev1.Pod) bool {
+	ended := p.GetPhase() == ringfencev1.PodPhase_POD_PHASE_SUCCEEDED || p.GetPhase() == ringfencev1.PodPhase_POD_PHASE_FAILED
+	return !p.GetHostNetwork() && !ended && !slices.Contains(controllers, p.GetController().GetKind())
+}
 
 // follow keeps the inventory until ctx ends or the log fails.
 func (i *inventory) follow(ctx context.Context, log *eventlog.Log) error {
@@ -52,28 +58,39 @@ func (i *inventory) follow(ctx context.Context, log *eventlog.Log) error {
 }
 
 func (i *inventory) apply(entry eventlog.Entry) {
-	for _, prefix := range kindsNotReported {
-		if strings.HasPrefix(entry.Subject, prefix) {
-			return
-		}
-	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	switch body := entry.Fact.GetBody().(type) {
-	case *ringfencev1.Fact_Synced:
-		i.synced = i.synced || body.Synced.GetIncarnation() == i.incarnation
-	case *ringfencev1.Fact_Gone:
-		if held := uidOf(i.facts[entry.Subject]); held != "" && body.Gone.GetUid() != "" && held != body.Gone.GetUid() {
-			return // of a predecessor of the same name
-		}
-		delete(i.facts, entry.Subject)
-	default:
-		i.facts[entry.Subject] = entry.Fact
+	if !i.take(entry) {
+		return
 	}
 	select {
 	case i.changed <- struct{}{}:
 	default:
 	}
+}
+
+// take takes a fact in, and says whether it is about what the console is told of.
+func (i *inventory) take(entry eventlog.Entry) bool {
+	before := i.facts[entry.Subject]
+	switch body := entry.Fact.GetBody().(type) {
+	case *ringfencev1.Fact_Synced:
+		i.synced = i.synced || body.Synced.GetIncarnation() == i.incarnation
+	case *ringfencev1.Fact_Gone:
+		if held := uidOf(before); held != "" && body.Gone.GetUid() != "" && held != body.Gone.GetUid() {
+			return false // of a predecessor of the same name
+		}
+		delete(i.facts, entry.Subject)
+		return before != nil
+	case *ringfencev1.Fact_Pod:
+		if !stands(body.Pod) { // most pods do not
+			delete(i.facts, entry.Subject)
+			return before != nil
+		}
+		i.facts[entry.Subject] = entry.Fact
+	default:
+		i.facts[entry.Subject] = entry.Fact
+	}
+	return true
 }
 
 func uidOf(f *ringfencev1.Fact) string {
@@ -82,6 +99,8 @@ func uidOf(f *ringfencev1.Fact) string {
 		return body.Namespace.GetUid()
 	case *ringfencev1.Fact_Node:
 		return body.Node.GetUid()
+	case *ringfencev1.Fact_Pod:
+		return body.Pod.GetUid()
 	case *ringfencev1.Fact_Service:
 		return body.Service.GetUid()
 	case *ringfencev1.Fact_KubernetesWorkload:
@@ -114,6 +133,8 @@ func (i *inventory) cluster() (c cluster, ok bool) {
 			c.controller(body.KubernetesWorkload)
 		case *ringfencev1.Fact_Service:
 			c.service(body.Service)
+		case *ringfencev1.Fact_Pod:
+			c.pod(body.Pod)
 		}
 	}
 	slices.Sort(c.namespaces)
@@ -135,6 +156,16 @@ func (c *cluster) controller(w *ringfencev1.KubernetesWorkload) {
 		return
 	}
 	c.add(w.GetNamespace(), w.GetKind(), w.GetName(), w.GetUid(), w.GetLabels(), w.GetAnnotations())
+}
+
+// pod takes a pod in as the workload that it is, or that its controller is: of several pods of one controller, which may
+// differ while they are replaced, the last by name speaks for it.
+func (c *cluster) pod(p *ringfencev1.Pod) {
+	kind, name, uid := "Pod", p.GetName(), p.GetUid()
+	if controller := p.GetController(); controller != nil {
+		kind, name, uid = controller.GetKind(), controller.GetName(), controller.GetUid()
+	}
+	c.add(p.GetNamespace(), kind, name, uid, p.GetLabels(), p.GetAnnotations())
 }
 
 // service takes a Service in, if it has an address in the cluster.

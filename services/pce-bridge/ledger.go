@@ -46,8 +46,10 @@ type manifest struct {
 func openLedger(ctx context.Context, log *eventlog.Log, m *metrics) (*ledger, error) {
 	l := &ledger{log: log, producer: log.Producer(producerName), metrics: m, held: map[string]*ringfencev1.Fact{}}
 	chunks := map[string]eventlog.Entry{}
-	filters := []string{"facts.pce.label.>", "facts.pce.profile.>", "facts.pce.provisioned.>",
-		eventlog.SettingsSubject, eventlog.LinkSubject, eventlog.SyncedSubject(producerName)}
+	filters := []string{"facts.pce.provisioned.>", eventlog.SettingsSubject, eventlog.LinkSubject, eventlog.SyncedSubject(producerName)}
+	for _, kind := range slices.Concat(unversionedKinds, []string{acknowledgedKind}) {
+		filters = append(filters, prefixOf(kind)+">")
+	}
 	for entry, err := range log.Latest(ctx, filters...) {
 		if err != nil {
 			return nil, fmt.Errorf("read the log: %w", err)
@@ -131,8 +133,12 @@ func (l *ledger) get(subject string) *ringfencev1.Fact {
 	return l.held[subject]
 }
 
-// tombstones gives drafts that end the held subjects with a prefix, but for those to keep.
-func (l *ledger) tombstones(prefix string, keep map[string]bool) []eventlog.Draft {
+// tombstones gives drafts that end the held subjects with a prefix, but for those of the facts that stay.
+func (l *ledger) tombstones(prefix string, stay []*unversioned) []eventlog.Draft {
+	keep := make(map[string]bool, len(stay))
+	for _, f := range stay {
+		keep[f.subject] = true
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var drafts []eventlog.Draft
@@ -144,64 +150,104 @@ func (l *ledger) tombstones(prefix string, keep map[string]bool) []eventlog.Draf
 	return drafts
 }
 
+// unversionedKinds are the kinds of objects that act at once in the console, as subjects spell them, in the order in which
+// tombstones are written: what refers to others goes first.
+var unversionedKinds = []string{"profile", "pairing_profile", "workload", "label", "label_dimension"}
+
+// acknowledgedKind are the Kubernetes workloads that the console knows.
+const acknowledgedKind = "kubernetes_workload"
+
+func prefixOf(kind string) string { return "facts.pce." + kind + "." }
+
 // record brings the log to the picture, in the order that the package comment promises, and marks it synced.
 func (l *ledger) record(ctx context.Context, p *picture) error {
-	labels, keptLabels := l.labels(p.labels)
-	laxer, stricter, keptProfiles := l.profiles(p.profiles)
-	if err := l.write(ctx, "label", labels...); err != nil {
+	facts := p.unversioned()
+	laxer, stricter := l.changes(facts)
+	objects, chunks := l.version(p.policy)
+	if err := l.writeKinds(ctx, laxer, "label_dimension", "label"); err != nil {
 		return err
 	}
-	objects, chunks := l.version(p.policy)
 	if err := l.write(ctx, "object", objects...); err != nil {
 		return err
 	}
-	if err := l.write(ctx, "profile", laxer...); err != nil {
+	if err := l.writeKinds(ctx, laxer, "workload", "pairing_profile", "profile"); err != nil {
 		return err
 	}
 	if err := l.commit(ctx, p.policy, chunks); err != nil {
 		return err
 	}
-	if err := l.write(ctx, "profile", stricter...); err != nil {
+	if err := l.writeKinds(ctx, stricter, "workload", "pairing_profile", "profile"); err != nil {
 		return err
 	}
-	gone := append(l.tombstones("facts.pce.profile.", keptProfiles), l.tombstones("facts.pce.label.", keptLabels)...)
+	var gone []eventlog.Draft
+	for _, kind := range unversionedKinds {
+		gone = append(gone, l.tombstones(prefixOf(kind), facts)...)
+	}
 	if err := l.write(ctx, "tombstone", gone...); err != nil {
+		return err
+	}
+	if err := l.acknowledge(ctx, p.acknowledged, p.allAcknowledged); err != nil {
 		return err
 	}
 	return l.markSynced(ctx)
 }
 
-func (l *ledger) labels(labels []*ringfencev1.Label) (drafts []eventlog.Draft, kept map[string]bool) {
-	kept = map[string]bool{}
-	for _, label := range labels {
-		subject := eventlog.LabelSubject(pce.ID(label.GetHref()))
-		kept[subject] = true
-		drafts = append(drafts, l.differs(subject, &ringfencev1.Fact{Body: &ringfencev1.Fact_Label{Label: label}})...)
+// changes gives, by kind, drafts of the facts that the log does not hold so. Those that enforce more than before, or the
+// same otherwise, are apart from the rest, which comes before the version; labels enforce nothing and come first.
+func (l *ledger) changes(facts []*unversioned) (laxer, stricter map[string][]eventlog.Draft) {
+	laxer, stricter = map[string][]eventlog.Draft{}, map[string][]eventlog.Draft{}
+	for _, f := range facts {
+		to := stricter
+		if f.kind == "label" || f.kind == "label_dimension" || strictness(f.fact) < strictness(l.get(f.subject)) {
+			to = laxer
+		}
+		to[f.kind] = append(to[f.kind], l.differs(f.subject, f.fact)...)
 	}
-	return drafts, kept
+	return laxer, stricter
 }
 
-// profiles separates changes that enforce less than before from the others.
-func (l *ledger) profiles(profiles []*ringfencev1.ContainerWorkloadProfile) (laxer, stricter []eventlog.Draft, kept map[string]bool) {
-	kept = map[string]bool{}
-	for _, p := range profiles {
-		subject := eventlog.ProfileSubject(pce.ID(p.GetHref()))
-		kept[subject] = true
-		drafts := l.differs(subject, &ringfencev1.Fact{Body: &ringfencev1.Fact_ContainerWorkloadProfile{ContainerWorkloadProfile: p}})
-		if strictness(p) < strictness(l.get(subject).GetContainerWorkloadProfile()) {
-			laxer = append(laxer, drafts...)
-		} else {
-			stricter = append(stricter, drafts...)
+func (l *ledger) writeKinds(ctx context.Context, drafts map[string][]eventlog.Draft, kinds ...string) error {
+	for _, kind := range kinds {
+		if err := l.write(ctx, kind, drafts[kind]...); err != nil {
+			return err
 		}
 	}
-	return laxer, stricter, kept
+	return nil
 }
 
-func strictness(p *ringfencev1.ContainerWorkloadProfile) int {
-	if !p.GetManaged() {
+// strictness orders facts by how much they have enforced.
+func strictness(f *ringfencev1.Fact) int {
+	enforces, mode := false, ringfencev1.EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED
+	switch body := f.GetBody().(type) {
+	case *ringfencev1.Fact_ContainerWorkloadProfile:
+		enforces, mode = body.ContainerWorkloadProfile.GetManaged(), body.ContainerWorkloadProfile.GetEnforcementMode()
+	case *ringfencev1.Fact_PairingProfile:
+		enforces, mode = body.PairingProfile.GetEnabled(), body.PairingProfile.GetEnforcementMode()
+	case *ringfencev1.Fact_PceWorkload:
+		enforces, mode = body.PceWorkload.GetManaged(), body.PceWorkload.GetEnforcementMode()
+	}
+	if !enforces {
 		return 0
 	}
-	return int(p.GetEnforcementMode())
+	return int(mode)
+}
+
+// acknowledge writes which Kubernetes workloads the console knows. Those that the log knows beyond them stay unless the
+// list is all of them.
+func (l *ledger) acknowledge(ctx context.Context, known []*ringfencev1.AcknowledgedWorkload, all bool) error {
+	var drafts []eventlog.Draft
+	facts := make([]*unversioned, len(known))
+	for i, w := range known {
+		facts[i] = &unversioned{
+			kind: acknowledgedKind, subject: eventlog.AcknowledgedSubject(pce.ID(w.GetHref())),
+			fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_AcknowledgedWorkload{AcknowledgedWorkload: w}},
+		}
+		drafts = append(drafts, l.differs(facts[i].subject, facts[i].fact)...)
+	}
+	if all {
+		drafts = append(drafts, l.tombstones(prefixOf(acknowledgedKind), facts)...)
+	}
+	return l.write(ctx, "acknowledgement", drafts...)
 }
 
 func (l *ledger) markSynced(ctx context.Context) error {

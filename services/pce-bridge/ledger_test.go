@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,32 +156,63 @@ func profileIn(id, mode string) *ringfencev1.ContainerWorkloadProfile {
 	return &ringfencev1.ContainerWorkloadProfile{Href: "/p/" + id, Namespace: id, Managed: mode != "", EnforcementMode: enforcementModes[mode]}
 }
 
+func workloadOf(id, mode string) *ringfencev1.PceWorkload {
+	return &ringfencev1.PceWorkload{Href: "/w/" + id, Managed: mode != "", EnforcementMode: enforcementModes[mode]}
+}
+
+func knownAs(id string) *ringfencev1.AcknowledgedWorkload {
+	return &ringfencev1.AcknowledgedWorkload{Href: "/k/" + id, Namespace: "shop", Kind: "Deployment", Name: id}
+}
+
 // One change of everything at once is written in the order that neither opens nor closes more than the change itself.
 func TestOrderOfFacts(t *testing.T) {
 	_, log := eventlogtest.StartLog(t)
 	l := ledgerOf(t, log)
 	before := picturing(t, 1, 1, "10.0.0.1")
+	before.dimensions = []*ringfencev1.LabelDimension{{Href: "/d/old", Key: "old"}}
 	before.labels = []*ringfencev1.Label{{Href: "/l/old", Key: "app", Value: "old"}}
+	before.workloads = []*ringfencev1.PceWorkload{workloadOf("laxer", pce.ModeFull), workloadOf("stricter", pce.ModeIdle), workloadOf("gone", "")}
+	before.pairing = &ringfencev1.PairingProfile{Href: "/pp/old", Enabled: true, EnforcementMode: ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL}
 	before.profiles = []*ringfencev1.ContainerWorkloadProfile{profileIn("laxer", pce.ModeFull), profileIn("stricter", pce.ModeVisibilityOnly), profileIn("same", pce.ModeFull), profileIn("gone", "")}
+	before.acknowledged = []*ringfencev1.AcknowledgedWorkload{knownAs("web"), knownAs("gone")}
 	if err := l.record(t.Context(), before); err != nil {
 		t.Fatal(err)
 	}
 	first, last := subjects(t, log, 0)
-	want := []string{"facts.pce.label.old", "facts.pce.object", "facts.pce.provisioned.0", "facts.pce.profile.laxer", "facts.pce.profile.stricter",
-		"facts.pce.profile.same", "facts.pce.profile.gone", "facts.ctl.synced.pce-bridge"}
+	want := []string{"facts.pce.label_dimension.old", "facts.pce.label.old", "facts.pce.object", "facts.pce.provisioned.0",
+		"facts.pce.workload.laxer", "facts.pce.workload.stricter", "facts.pce.workload.gone", "facts.pce.pairing_profile.old",
+		"facts.pce.profile.laxer", "facts.pce.profile.stricter", "facts.pce.profile.same", "facts.pce.profile.gone",
+		"facts.pce.kubernetes_workload.web", "facts.pce.kubernetes_workload.gone", "facts.ctl.synced.pce-bridge"}
 	if diff := cmp.Diff(want, first); diff != "" {
 		t.Fatal(diff)
 	}
+	if again := ledgerOf(t, log); again.record(t.Context(), before) != nil {
+		t.Fatal("a ledger that opens the log again does not know it")
+	}
+	if more, _ := subjects(t, log, last); len(more) != 0 {
+		t.Fatalf("written for nothing: %v", more)
+	}
 	after := picturing(t, 2, 1, "10.0.0.2")
+	after.dimensions = []*ringfencev1.LabelDimension{{Href: "/d/new", Key: "new"}}
 	after.labels = []*ringfencev1.Label{{Href: "/l/new", Key: "app", Value: "new"}}
+	after.workloads = []*ringfencev1.PceWorkload{workloadOf("laxer", pce.ModeIdle), workloadOf("stricter", pce.ModeFull)}
 	after.profiles = []*ringfencev1.ContainerWorkloadProfile{profileIn("laxer", pce.ModeIdle), profileIn("stricter", pce.ModeFull), profileIn("same", pce.ModeFull)}
 	if err := l.record(t.Context(), after); err != nil {
 		t.Fatal(err)
 	}
-	second, _ := subjects(t, log, last)
-	want = []string{"facts.pce.label.new", "facts.pce.object", "facts.pce.profile.laxer", "facts.pce.provisioned.0", "facts.pce.profile.stricter",
-		"gone facts.pce.profile.gone", "gone facts.pce.label.old"}
+	second, last := subjects(t, log, last)
+	want = []string{"facts.pce.label_dimension.new", "facts.pce.label.new", "facts.pce.object", "facts.pce.workload.laxer", "facts.pce.profile.laxer",
+		"facts.pce.provisioned.0", "facts.pce.workload.stricter", "facts.pce.profile.stricter", "gone facts.pce.profile.gone",
+		"gone facts.pce.pairing_profile.old", "gone facts.pce.workload.gone", "gone facts.pce.label.old", "gone facts.pce.label_dimension.old"}
 	if diff := cmp.Diff(want, second); diff != "" {
+		t.Fatal(diff)
+	}
+	// What the console knows of the cluster's workloads was not asked for, so it stays; asked for as a whole, it is replaced.
+	if err := l.acknowledge(t.Context(), []*ringfencev1.AcknowledgedWorkload{knownAs("web"), knownAs("api")}, true); err != nil {
+		t.Fatal(err)
+	}
+	third, _ := subjects(t, log, last)
+	if diff := cmp.Diff([]string{"facts.pce.kubernetes_workload.api", "gone facts.pce.kubernetes_workload.gone"}, third); diff != "" {
 		t.Fatal(diff)
 	}
 }
@@ -243,5 +276,49 @@ func TestInventoryTombstones(t *testing.T) {
 	i.apply(eventlog.Entry{Subject: subject, Fact: gone("new")})
 	if c, ok := i.cluster(); len(c.workloads) != 0 || ok {
 		t.Fatalf("%d workloads, in sync %v", len(c.workloads), ok)
+	}
+}
+
+// The console is told of controllers, of pods that have none, and of controllers that are no facts by their pods.
+func TestInventoryOfPods(t *testing.T) {
+	i := newInventory("x")
+	apply := func(p *ringfencev1.Pod) (changed bool) {
+		p.Namespace, p.Uid = "shop", p.GetName()+"-uid"
+		i.apply(eventlog.Entry{Subject: eventlog.KubernetesSubject("pod", "shop", p.GetName()), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: p}}})
+		select {
+		case <-i.changed:
+			return true
+		default:
+			return false
+		}
+	}
+	controller := func(kind string) *ringfencev1.ObjectRef {
+		return &ringfencev1.ObjectRef{Kind: kind, Name: "c", Uid: "c-uid"}
+	}
+	for _, step := range []struct {
+		pod     *ringfencev1.Pod
+		changed bool
+		want    []string
+	}{
+		{&ringfencev1.Pod{Name: "web-1", Controller: controller("Deployment")}, false, nil},
+		{&ringfencev1.Pod{Name: "etcd", HostNetwork: true}, false, nil},
+		{&ringfencev1.Pod{Name: "done", Phase: ringfencev1.PodPhase_POD_PHASE_SUCCEEDED}, false, nil},
+		{&ringfencev1.Pod{Name: "bare"}, true, []string{"shop/Pod/bare bare-uid"}},
+		{&ringfencev1.Pod{Name: "canary-1", Controller: controller("Rollout")}, true, []string{"shop/Pod/bare bare-uid", "shop/Rollout/c c-uid"}},
+		{&ringfencev1.Pod{Name: "canary-2", Controller: controller("Rollout")}, true, []string{"shop/Pod/bare bare-uid", "shop/Rollout/c c-uid"}},
+		{&ringfencev1.Pod{Name: "other", Controller: controller("Deployment.example.com")}, true, []string{"shop/Deployment.example.com/c c-uid", "shop/Pod/bare bare-uid", "shop/Rollout/c c-uid"}},
+		{&ringfencev1.Pod{Name: "bare", Phase: ringfencev1.PodPhase_POD_PHASE_FAILED}, true, []string{"shop/Deployment.example.com/c c-uid", "shop/Rollout/c c-uid"}},
+	} {
+		if changed := apply(step.pod); changed != step.changed {
+			t.Errorf("pod %s: changed %v", step.pod.GetName(), changed)
+		}
+		c, _ := i.cluster()
+		var got []string
+		for _, key := range slices.Sorted(maps.Keys(c.workloads)) {
+			got = append(got, key+" "+c.workloads[key].Metadata.UID)
+		}
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Errorf("after pod %s: %s", step.pod.GetName(), diff)
+		}
 	}
 }

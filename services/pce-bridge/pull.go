@@ -36,7 +36,7 @@ type puller struct {
 
 // pull runs until ctx ends or the log fails. Failures of the console are complained of and waited out.
 func (b *bridge) pull(ctx context.Context, held *ledger) error {
-	p := &puller{bridge: b, held: held, fetcher: &fetcher{client: b.client, cluster: b.agent.Cluster()}}
+	p := &puller{bridge: b, held: held, fetcher: &fetcher{client: b.client, cluster: b.agent.Cluster(), pairing: b.config.PairingProfile}}
 	usual, early := b.patience(), b.earlyPatience()
 	for {
 		err := p.turn(ctx)
@@ -86,11 +86,17 @@ func (p *puller) turn(ctx context.Context) error {
 		return nil
 	}
 	seen, err := p.fetcher.fetch(ctx)
+	if err == nil && (p.polling || !p.held.synced) {
+		// Who reports workloads learns what became of them, and nobody does where the console has no agent API. In a log
+		// that is new, what the console knows must be there before the log counts as complete.
+		seen.allAcknowledged = p.polling
+		err = p.fetcher.readAcknowledged(ctx, seen)
+	}
 	if err != nil {
 		return err
 	}
 	p.link.answer()
-	p.warnOf(seen.policy)
+	p.warnOf(seen)
 	if err := p.held.record(ctx, seen); err != nil {
 		return err
 	}

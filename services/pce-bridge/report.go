@@ -13,6 +13,7 @@ import (
 
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/pce"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 const (
@@ -26,6 +27,7 @@ const (
 // after every failure.
 type reporter struct {
 	*bridge
+	held *ledger
 	seen *inventory
 	// what the console knows
 	details    *pce.ClusterDetails
@@ -34,15 +36,15 @@ type reporter struct {
 }
 
 // report runs until ctx ends, or until the console turns out to have no agent API.
-func (b *bridge) report(ctx context.Context, log *eventlog.Log, seen *inventory) error {
+func (b *bridge) report(ctx context.Context, log *eventlog.Log, held *ledger, seen *inventory) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.reportCluster(ctx, seen) })
+	group.Go(func() error { return b.reportCluster(ctx, held, seen) })
 	group.Go(func() error { return b.reportApplied(ctx, log, seen) })
 	return group.Wait()
 }
 
-func (b *bridge) reportCluster(ctx context.Context, seen *inventory) error {
-	r := &reporter{bridge: b, seen: seen}
+func (b *bridge) reportCluster(ctx context.Context, held *ledger, seen *inventory) error {
+	r := &reporter{bridge: b, held: held, seen: seen}
 	usual, early := b.patience(), b.earlyPatience()
 	for ctx.Err() == nil {
 		select {
@@ -53,6 +55,9 @@ func (b *bridge) reportCluster(ctx context.Context, seen *inventory) error {
 		sleep(ctx, gather)
 		b.awaitConsole(ctx)
 		for err := r.tell(ctx); err != nil && ctx.Err() == nil; err = r.tell(ctx) {
+			if errors.Is(err, errLog) {
+				return err
+			}
 			if pce.KindOf(err) == pce.Missing {
 				b.log.Warn().Msg("the PCE has no agent API: the cluster is not reported to it")
 				return nil
@@ -92,7 +97,22 @@ func (r *reporter) tell(ctx context.Context) error {
 	if err := r.tellNamespaces(ctx, now.namespaces); err != nil {
 		return err
 	}
-	return r.tellWorkloads(ctx, now.workloads)
+	// What the console took before a failure is known to it all the same.
+	return errors.Join(r.tellWorkloads(ctx, now.workloads), r.acknowledge(ctx))
+}
+
+// acknowledge writes which workloads the console knows.
+func (r *reporter) acknowledge(ctx context.Context) error {
+	if r.workloads == nil {
+		return nil
+	}
+	var known []*ringfencev1.AcknowledgedWorkload
+	for _, key := range slices.Sorted(maps.Keys(r.workloads)) {
+		if w, err := (&converter{}).acknowledged(r.workloads[key]); err == nil {
+			known = append(known, w)
+		}
+	}
+	return r.held.acknowledge(ctx, known, true)
 }
 
 func (r *reporter) tellDetails(ctx context.Context, now cluster) error {
@@ -198,7 +218,7 @@ func (r *reporter) listWorkloads(ctx context.Context) error {
 	}
 	r.workloads = map[string]pce.KubernetesWorkload{}
 	for _, w := range listed {
-		if w.ContainerCluster == nil || w.ContainerCluster.Href == r.agent.Cluster() {
+		if ofCluster(w, r.agent.Cluster()) {
 			r.workloads[workloadKey(w.Namespace, w.Kind, w.Name)] = w
 		}
 	}
@@ -215,8 +235,7 @@ func (r *reporter) send(ctx context.Context, what string, items []pce.Kubernetes
 		}
 		for i, w := range part {
 			if i < len(results) {
-				r.refused(workloadKey(w.Namespace, w.Kind, w.Name), results[i])
-				w.Href = results[i].Href
+				w.Href = r.outcome(w, results[i])
 			}
 			r.workloads[workloadKey(w.Namespace, w.Kind, w.Name)] = w
 		}
@@ -225,10 +244,13 @@ func (r *reporter) send(ctx context.Context, what string, items []pce.Kubernetes
 	return nil
 }
 
-func (r *reporter) refused(key string, result pce.BulkResult) {
+// outcome gives the href by which the console knows a workload after a report, empty for a new one that it refused.
+func (r *reporter) outcome(w pce.KubernetesWorkload, result pce.BulkResult) string {
 	if err := result.Err(); err != nil {
-		r.log.Error().Str("workload", key).Err(err).Msg("the PCE refused a Kubernetes workload")
+		r.log.Error().Str("workload", workloadKey(w.Namespace, w.Kind, w.Name)).Err(err).Msg("the PCE refused a Kubernetes workload")
+		return w.Href
 	}
+	return result.Href
 }
 
 func (r *reporter) delete(ctx context.Context, keys []string) error {

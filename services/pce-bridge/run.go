@@ -3,6 +3,7 @@ package pcebridge
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,8 +107,7 @@ func (b *bridge) session(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	settings := &ringfencev1.Settings{ClusterId: b.config.ClusterID, ClusterMode: b.config.ClusterMode}
-	fact := &ringfencev1.Fact{Body: &ringfencev1.Fact_Settings{Settings: settings}}
+	fact := &ringfencev1.Fact{Body: &ringfencev1.Fact_Settings{Settings: b.config.settings()}}
 	if err := held.write(ctx, "settings", held.differs(eventlog.SettingsSubject, fact)...); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (b *bridge) session(ctx context.Context, nc *nats.Conn) error {
 	group.Go(func() error { return b.link.keep(ctx, held) })
 	group.Go(func() error { return b.pull(ctx, held) })
 	group.Go(func() error { return seen.follow(ctx, log) })
-	group.Go(func() error { return b.report(ctx, log, seen) })
+	group.Go(func() error { return b.report(ctx, log, held, seen) })
 	return group.Wait()
 }
 
@@ -146,12 +146,12 @@ func (b *bridge) settle(topic, message string) {
 	}
 }
 
-// warnOf logs what a version holds that cannot be expressed, each thing once while it lasts.
-func (b *bridge) warnOf(p *policy) {
+// warnOf logs what the console holds that cannot be expressed, each thing once while it lasts.
+func (b *bridge) warnOf(p *picture) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := map[string]bool{}
-	for _, w := range p.warnings {
+	for _, w := range slices.Concat(p.warnings, p.notes) {
 		if now[w] = true; !b.warned[w] {
 			b.log.Warn().Int64("version", p.version).Msg(w)
 		}

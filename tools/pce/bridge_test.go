@@ -286,7 +286,7 @@ func TestOnboardingAndProvisioning(t *testing.T) {
 	s := newScene(t)
 	b := s.startBridge()
 	s.inForce(1)
-	if got := s.latest(eventlog.SettingsSubject).GetSettings(); got.GetClusterId() != api.ID(s.cluster.Href) || got.GetClusterMode() != "clas" {
+	if got := s.latest(eventlog.SettingsSubject).GetSettings(); got.GetClusterId() != api.ID(s.cluster.Href) || got.GetClusterMode() != "clas" || !got.GetEnforceNodePortTraffic() {
 		t.Fatalf("settings: %v", got)
 	}
 	s.eventually("synced and linked", func() bool {
@@ -432,20 +432,55 @@ func TestRuleNamingAGoneLabel(t *testing.T) {
 	}
 }
 
-// What the engine cannot express is named, once, and matches nothing.
+// What cannot be expressed is named, once, and matches nothing.
 func TestUnsupportedIsNamed(t *testing.T) {
 	s := newScene(t)
 	set, _ := s.draftRule("db")
 	rule := set.Rules[0]
-	_, err := s.user.CreateDenyRule(t.Context(), set.Href, api.Rule{Consumers: rule.Consumers, Providers: rule.Providers, IngressServices: rule.IngressServices})
+	_, err := s.user.CreateDenyRule(t.Context(), set.Href, api.Rule{Consumers: rule.Consumers, Providers: rule.Providers, IngressServices: rule.IngressServices, NetworkType: "non_brn"})
 	s.must(err)
 	version := s.provision()
 	b := s.startBridge()
 	s.inForce(version)
 	s.provisionSomething()
 	s.inForce(version + 1)
-	if n := b.logged(`"level":"warn"`, "rule set /orgs/1/sec_policy/active/rule_sets/", "(to db): rule ", "/deny_rules/", "deny rules are not supported"); n != 1 {
+	if n := b.logged(`"level":"warn"`, "rule set /orgs/1/sec_policy/active/rule_sets/", "(to db): rule ", "/deny_rules/", `network_type \"non_brn\" is not supported`); n != 1 {
 		t.Fatalf("%d warnings", n)
+	}
+}
+
+// Deny rules and the pairing profile come down like everything else.
+func TestDenyRulesAndPairingProfile(t *testing.T) {
+	s := newScene(t)
+	set, label := s.draftRule("db")
+	rule := set.Rules[0]
+	deny, err := s.user.CreateDenyRule(t.Context(), set.Href, api.Rule{Consumers: rule.Consumers, Providers: rule.Providers, IngressServices: rule.IngressServices, Override: true})
+	s.must(err)
+	version := s.provision()
+	b := s.startBridge()
+	s.inForce(version)
+	var denied []*ringfencev1.DenyRule
+	for entry, err := range s.log.Latest(t.Context(), "facts.pce.object.>") {
+		s.must(err)
+		denied = append(denied, entry.Fact.GetPceObject().GetRuleSet().GetDenyRules()...)
+	}
+	if len(denied) != 1 || !denied[0].GetOverride() || denied[0].GetRule().GetHref() != strings.Replace(deny.Href, "/draft/", "/active/", 1) {
+		t.Fatalf("deny rules in the log: %v", denied)
+	}
+	pairing, err := s.user.CreatePairingProfile(t.Context(), api.PairingProfile{Name: "nodes", Enabled: true, EnforcementMode: "full", Labels: []api.Ref{{Href: label.Href}}})
+	s.must(err)
+	subject := eventlog.PairingProfileSubject(api.ID(pairing.Href))
+	s.eventually("the pairing profile acts at once", func() bool {
+		p := s.latest(subject).GetPairingProfile()
+		return p.GetEnforcementMode() == ringfencev1.EnforcementMode_ENFORCEMENT_MODE_FULL && slices.Equal(p.GetLabels(), []string{label.Href})
+	})
+	second, err := s.user.CreatePairingProfile(t.Context(), api.PairingProfile{Name: "others", Enabled: true})
+	s.must(err)
+	s.eventually("two are one too many", func() bool { return s.latest(subject) == nil && b.logged("say with --pairing-profile") == 1 })
+	s.must(s.user.Delete(t.Context(), second.Href))
+	s.eventually("one again", func() bool { return s.latest(subject) != nil })
+	if b.logged(`"level":"error"`) > 0 {
+		t.Fatal("errors were logged")
 	}
 }
 
@@ -537,17 +572,24 @@ func TestNewIncarnation(t *testing.T) {
 // A console without our agent API is polled.
 func TestConsoleWithoutAgentAPI(t *testing.T) {
 	s := newScene(t)
-	s.wire.mu.Lock()
-	s.wire.answer = func(w http.ResponseWriter, r *http.Request) bool {
+	answer := func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/agent/") || strings.HasSuffix(r.URL.Path, "security_policy_applied") {
 			w.WriteHeader(http.StatusNotFound)
 			return true
 		}
 		return false
 	}
+	// Somebody else tells it of the cluster's workloads.
+	agent, err := api.New(api.Config{URL: "http://" + s.address, OrgID: 1, User: api.ID(s.cluster.Href), Secret: s.cluster.Token})
+	s.must(err)
+	_, err = agent.Agent(api.ID(s.cluster.Href)).CreateWorkloads(t.Context(), []api.KubernetesWorkload{{Namespace: "shop", Kind: "Deployment", Name: "web"}})
+	s.must(err)
+	s.wire.mu.Lock()
+	s.wire.answer = answer
 	s.wire.mu.Unlock()
 	b := s.startBridge("--pce-api-policy-interval", "10s")
 	s.inForce(1)
+	s.eventually("what the console knows anyway", func() bool { return slices.Equal(s.known(), []string{"shop/Deployment/web"}) })
 	s.eventually("said", func() bool { return b.logged("the PCE has no agent API: polling for changes") == 1 })
 }
 
@@ -607,6 +649,61 @@ func TestReportsOfTheCluster(t *testing.T) {
 	fact(watcher, t, subject("deployment", "web"), deployment("web", map[string]string{"com.illumio.app": "x"}))
 	fact(watcher, t, subject("deployment", "old"), tombstone())
 	s.eventually("the difference", func() bool { return slices.Equal(s.workloads(), []string{"Deployment/web x", "Service/web "}) })
+}
+
+// known lists what the log says that the console knows, as namespace/kind/name, sorted.
+func (s *scene) known() []string {
+	s.Helper()
+	names := []string{}
+	for entry, err := range s.log.Latest(s.Context(), "facts.pce.kubernetes_workload.>") {
+		s.must(err)
+		if w := entry.Fact.GetAcknowledgedWorkload(); w != nil {
+			if entry.Subject != eventlog.AcknowledgedSubject(api.ID(w.GetHref())) {
+				s.Errorf("%s on %s", w.GetHref(), entry.Subject)
+			}
+			names = append(names, w.GetNamespace()+"/"+w.GetKind()+"/"+w.GetName())
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// What the console took of the reported workloads is in the log, so that degraded mode tells them from new ones: while the
+// console is away nothing more is known, and a lost log knows it before it counts as complete.
+func TestAcknowledgements(t *testing.T) {
+	s := newScene(t)
+	s.startBridge("--link-down-after", "1s")
+	watcher := s.log.Producer("watcher")
+	subject := func(kind, name string) string { return eventlog.KubernetesSubject(kind, "shop", name) }
+	pod := func(name string) *ringfencev1.Fact {
+		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: &ringfencev1.Pod{Namespace: "shop", Name: name, Uid: "uid-" + name}}}
+	}
+	fact(watcher, t, subject("deployment", "web"), deployment("web", nil))
+	fact(watcher, t, subject("pod", "bare"), pod("bare"))
+	s.must(watcher.Synced(t.Context()))
+	s.eventually("what the console took", func() bool { return slices.Equal(s.known(), []string{"shop/Deployment/web", "shop/Pod/bare"}) })
+	fact(watcher, t, subject("deployment", "api"), deployment("api", nil))
+	fact(watcher, t, subject("pod", "bare"), tombstone())
+	s.eventually("the difference", func() bool { return slices.Equal(s.known(), []string{"shop/Deployment/api", "shop/Deployment/web"}) })
+
+	s.stopConsole()
+	s.eventually("down", func() bool { l := s.latest(eventlog.LinkSubject).GetPceLink(); return l != nil && !l.GetUp() })
+	fact(watcher, t, subject("deployment", "new"), deployment("new", nil))
+	time.Sleep(2 * time.Second)
+	if known := s.known(); !slices.Equal(known, []string{"shop/Deployment/api", "shop/Deployment/web"}) {
+		t.Fatalf("known without an answer of the console: %v", known)
+	}
+	s.startConsole(s.address)
+	s.eventually("the new one", func() bool { return slices.Contains(s.known(), "shop/Deployment/new") })
+
+	s.server.Wipe()
+	s.log = s.server.Create()
+	s.eventually("synced", func() bool {
+		return s.latest(eventlog.SyncedSubject("pce-bridge")).GetSynced().GetIncarnation() == s.log.Incarnation()
+	})
+	if known := s.known(); len(known) != 3 { // the watcher has not written a single fact yet
+		t.Fatalf("known in the new log: %v", known)
+	}
 }
 
 // workloads lists what the console knows as kind/name and the app annotation, sorted.

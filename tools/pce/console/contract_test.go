@@ -464,6 +464,9 @@ func TestLongPoll(t *testing.T) {
 	for what, change := range map[string]func(){
 		"provisioning": func() { must(w.user.Provision(ctx, api.Provisioning{}))(t) },
 		"label":        func() { w.label("app", "a") },
+		"pairing profile": func() {
+			must(w.user.CreatePairingProfile(ctx, api.PairingProfile{Name: "nodes", Enabled: true}))(t)
+		},
 		"profile": func() {
 			w.ok(w.user.Update(ctx, must(w.user.Profiles(ctx, cluster.Href))(t)[0].Href, map[string]any{"managed": true}))
 		},
@@ -495,7 +498,13 @@ func TestPairing(t *testing.T) {
 	if all := must(w.user.PairingProfiles(t.Context()))(t); len(all) != 1 {
 		t.Fatalf("%+v", all)
 	}
-	_, err := w.user.CreatePairingKey(t.Context(), "/orgs/1/pairing_profiles/99")
+	_, asCluster, _ := w.onboard("lab") // its nodes are what the profile says
+	if all := must(asCluster.PairingProfiles(t.Context()))(t); len(all) != 1 {
+		t.Fatalf("a cluster sees %+v", all)
+	}
+	_, err := asCluster.CreatePairingKey(t.Context(), p.Href)
+	w.refused(err, api.Unauthorized, "403")
+	_, err = w.user.CreatePairingKey(t.Context(), "/orgs/1/pairing_profiles/99")
 	w.refused(err, api.Missing, "404")
 }
 

@@ -14,7 +14,7 @@ func (c *Console) routes() {
 	c.collection(orgs+"/labels", labels, readers, users)
 	c.route(readers, "GET "+orgs+"/label_dimensions", c.dimensions)
 	c.route(readers, "GET "+orgs+"/label_dimensions/{id}", c.dimension)
-	c.collection(orgs+"/pairing_profiles", pairing, users, users)
+	c.collection(orgs+"/pairing_profiles", pairing, readers, users)
 	c.route(users, "POST "+orgs+"/pairing_profiles/{id}/pairing_key", c.createPairingKey)
 
 	c.policyRoutes(orgs + "/sec_policy")

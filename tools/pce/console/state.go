@@ -105,8 +105,9 @@ type state struct {
 	versions []version
 	events   []event
 	// numbers of the newest edits that agents wait for
-	policyAt, labelsAt uint64
-	profilesAt         map[string]uint64 // by cluster
+	policyAt       uint64
+	organisationAt uint64            // of what acts at once in all clusters: labels, pairing profiles
+	profilesAt     map[string]uint64 // by cluster
 }
 
 func newState() *state {
@@ -153,8 +154,8 @@ func (s *state) apply(number uint64, e *edit) {
 
 func (s *state) note(number uint64, table, owner string) {
 	switch table {
-	case tableLabels:
-		s.labelsAt = number
+	case tableLabels, tablePairing:
+		s.organisationAt = number
 	case tableProfiles:
 		s.profilesAt[owner] = number
 	}
@@ -267,5 +268,5 @@ func (s *state) activeVersion() int64 {
 
 // cursor is the number of the newest edit that the agent of a cluster cares for.
 func (s *state) cursor(cluster string) uint64 {
-	return max(s.policyAt, s.labelsAt, s.profilesAt[cluster])
+	return max(s.policyAt, s.organisationAt, s.profilesAt[cluster])
 }
