@@ -47,9 +47,16 @@ func (n *node) used() bool               { return n.exists() || len(n.pods) > 0 
 func (x *external) used() bool           { return true }
 func (x *external) labelSet() *labelSet  { return x.set }
 func (x *external) ownership(e *Engine)  { x.owned = e.ownedBy(x, x.addresses, x.owned) }
-func (x *external) invalidate(e *Engine) { e.stale.readExternal(x) }
 func (x *external) ownedAddresses() []addr {
 	return x.owned
+}
+
+// invalidate is called when a label of the workload comes, goes or changes: it is a node's, too, where the workload is its host.
+func (x *external) invalidate(e *Engine) {
+	e.stale.readExternal(x)
+	for _, n := range e.nodesOf(x) {
+		e.stale.readNode(n)
+	}
 }
 
 // node gives the node of the name, known by a fact or by a pod that names it.

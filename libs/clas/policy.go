@@ -178,9 +178,7 @@ func (c *compilation) reach(g *grant) *part {
 		}
 	}
 	for _, a := range g.answers {
-		set := c.sets.explicit(a.canonical, func() string { return a.description })
-		c.sets.fill(set, slices.Clone(a.addresses), nil)
-		x.term(set, *a.ports)
+		x.term(c.answer(a), *a.ports)
 	}
 	for _, list := range g.rule.providerLists {
 		x.term(c.sets.of(list), *g.rule.ports)
@@ -188,6 +186,13 @@ func (c *compilation) reach(g *grant) *part {
 	g.outbound = x.end(outbound)
 	c.cached = append(c.cached, &g.outbound)
 	return g.outbound
+}
+
+// answer gives the set of the addresses of a virtual service.
+func (c *compilation) answer(a answer) *addressSet {
+	set := c.sets.explicit(a.canonical, func() string { return a.description })
+	c.sets.fill(set, slices.Clone(a.addresses), nil)
+	return set
 }
 
 func (c *compilation) reachServices(x *part, g *grant, v *provider) {
@@ -201,7 +206,7 @@ func (c *compilation) reachServices(x *part, g *grant, v *provider) {
 	if !view.nodePorts.empty() {
 		x.term(c.nodeSet(), view.nodePorts)
 	}
-	if view.names != nil {
+	if view.names != nil && !v.virtual {
 		x.term(view.names, *v.services)
 	}
 	if g.rule.kind != allow {
@@ -233,6 +238,9 @@ func (c *compilation) admit(g *grant, v *provider) *part {
 	x := c.begin(g)
 	for _, sel := range g.consumers {
 		x.term(c.sets.workloads(sel), *v.ports)
+	}
+	for _, a := range g.asking {
+		x.term(c.answer(a), *v.ports)
 	}
 	for _, list := range g.rule.consumerLists {
 		x.term(c.sets.of(list), *v.ports)
@@ -288,11 +296,6 @@ func (x *part) end(d direction) *part {
 			}
 		}
 		x.named = x.named || d == outbound && set.named()
-	}
-	slices.Sort(x.warnings)
-	x.warnings = slices.Compact(x.warnings)
-	for _, w := range x.warnings {
-		x.hash = mix(x.hash, hashText(w))
 	}
 	return x
 }
@@ -385,7 +388,14 @@ func (c *compilation) warnings() []string {
 // hash is of everything that the gathered policy says.
 func (c *compilation) hash(p *workloadPolicy) uint64 {
 	h := mix(p.id, 1)
-	c.each(func(x *part) { h = mix(h, x.hash) })
+	c.each(func(x *part) {
+		if len(x.sets) > 0 {
+			h = mix(h, x.hash)
+		}
+	})
+	for _, w := range c.warnings() {
+		h = mix(h, hashText(w))
+	}
 	return mix(h, uint64(c.features())) | 1
 }
 

@@ -60,8 +60,8 @@ type grant struct {
 	rule      *rule
 	consumers []*selector
 	providers []provider
-	// answers are addresses of virtual services beside those of workloads.
-	answers []answer
+	// answers are addresses of virtual services beside those of workloads; asking are addresses that consume.
+	answers, asking []answer
 	// outbound is the rule as policies of its consumers have it, while policies are being compiled.
 	outbound *part
 }
@@ -72,6 +72,8 @@ type provider struct {
 	ports    *portSet
 	// services are the ports that open those of the Services among them, nil where Services do not count.
 	services *portSet
+	// virtual says that they are a virtual service.
+	virtual bool
 	// inbound is the rule as policies of the workloads have it, while policies are being compiled.
 	inbound *part
 }
@@ -337,7 +339,7 @@ func (r ruleResolver) group(s *side, href string, add func(*expression, string, 
 		s.close()
 		return
 	}
-	labels, problem := r.members(group, group.GetKey(), nil)
+	labels, problem := r.members(group, group.GetKey(), nil, warn)
 	if problem != "" {
 		warn("label group %s: %s; it and the labels beside it match nothing", href, problem)
 		s.close()
@@ -347,7 +349,7 @@ func (r ruleResolver) group(s *side, href string, add func(*expression, string, 
 }
 
 // members lists the labels of a key in a group and its sub-groups; above are the groups that lead to it.
-func (r ruleResolver) members(group *ringfencev1.LabelGroup, key string, above []string) (labels []*label, problem string) {
+func (r ruleResolver) members(group *ringfencev1.LabelGroup, key string, above []string, warn func(string, ...any)) (labels []*label, problem string) {
 	if slices.Contains(above, group.GetHref()) {
 		return nil, "its sub-groups form a ring"
 	}
@@ -355,6 +357,8 @@ func (r ruleResolver) members(group *ringfencev1.LabelGroup, key string, above [
 	for _, href := range group.GetLabels() {
 		if ref := r.use(href); ref.label != nil && ref.label.key == key {
 			labels = append(labels, ref.label)
+		} else {
+			warn("label group %s: label %s is gone or of another key; it matches nothing", group.GetHref(), href)
 		}
 	}
 	for _, href := range group.GetSubGroups() {
@@ -362,7 +366,7 @@ func (r ruleResolver) members(group *ringfencev1.LabelGroup, key string, above [
 		if !ok || sub.GetKey() != key {
 			return nil, fmt.Sprintf("its sub-group %s is gone or of another key", href)
 		}
-		more, problem := r.members(sub, key, above)
+		more, problem := r.members(sub, key, above, warn)
 		if problem != "" {
 			return nil, problem
 		}
@@ -489,6 +493,7 @@ func (r ruleResolver) consumers(g *grant, s side, scope expression, as []ringfen
 	}
 	for _, v := range r.virtualServices(s, scope, as) {
 		add(marked([]*label{v.mark}))
+		g.asking = append(g.asking, v.endpoints...)
 	}
 }
 
@@ -524,7 +529,7 @@ func (r ruleResolver) providers(g *grant, s side, scope expression, as []ringfen
 	}
 	for _, v := range r.virtualServices(s, scope, as) {
 		g.providers = append(g.providers, provider{selector: r.table.selector(marked([]*label{v.mark})),
-			ports: r.ports.share(v.ports), services: v.services})
-		g.answers = append(g.answers, v.answers...)
+			ports: r.ports.share(v.ports), services: v.services, virtual: true})
+		g.answers = append(append(g.answers, v.answers...), v.endpoints...)
 	}
 }

@@ -316,6 +316,7 @@ func (e *Engine) dropSlice(ns *namespace, name string) {
 func (e *Engine) sliceChanged(ns *namespace, service string) {
 	if v := e.cluster.services[objectName{ns.name, service}]; v != nil && len(v.message.GetSelector()) == 0 {
 		e.stale.service(v)
+		e.uidChanged(v)
 	}
 }
 

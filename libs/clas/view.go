@@ -35,6 +35,9 @@ func compareOpenings(a, b opening) int {
 func (e *Engine) view(sel *selector, ports *portSet) *serviceView {
 	for _, v := range sel.views {
 		if v.ports.key == ports.key {
+			if !e.holds(v) {
+				e.refresh(v)
+			}
 			return v
 		}
 	}
@@ -45,6 +48,12 @@ func (e *Engine) view(sel *selector, ports *portSet) *serviceView {
 	sel.views = append(sel.views, v)
 	e.refresh(v)
 	return v
+}
+
+// holds tells whether the sets of a view are still there: those that no policy refers to any more go with a flush.
+func (e *Engine) holds(v *serviceView) bool {
+	there := func(s *addressSet) bool { return s == nil || e.sets.byID[s.id] == s }
+	return there(v.names) && !slices.ContainsFunc(v.open, func(o opening) bool { return !there(o.set) })
 }
 
 // refresh brings a view up to date with its Services.

@@ -20,6 +20,8 @@ type virtualService struct {
 	// services are the ports that open those of Services that carry the mark: all where it is a Service itself.
 	services *portSet
 	answers  []answer
+	// endpoints are those of a Service without a selector, which are nobody's pods: they are reached, and may consume.
+	endpoints []answer
 }
 
 // Entries among references under which rules note that they look at all virtual services, or at all Services.
@@ -65,10 +67,7 @@ func (e *Engine) remark(key string) {
 	case *workload:
 		e.stale.workload(actor)
 	case *external:
-		e.stale.readExternal(actor)
-		for _, n := range e.nodesOf(actor) {
-			e.stale.readNode(n)
-		}
+		actor.invalidate(e)
 	case *service:
 		e.stale.service(actor)
 	}
@@ -167,6 +166,16 @@ func (r ruleResolver) standFor(v *virtualService, s *service) {
 		v.ports = newPortSet(ranges)
 	}
 	r.mark(markUse{serviceKey(s), v.mark})
+	if len(s.message.GetSelector()) > 0 {
+		return
+	}
+	var endpoints []addr
+	for _, x := range s.slices() {
+		endpoints = append(endpoints, x.addresses...)
+	}
+	if len(endpoints) > 0 {
+		v.endpoints = []answer{{canonical: fmt.Sprintf("endpoints %q", s), description: "endpoints of Service " + s.String(), addresses: endpoints, ports: r.ports.share(v.ports)}}
+	}
 }
 
 // answers gives the addresses of a virtual service by the ports at which they answer.
