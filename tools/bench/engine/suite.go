@@ -14,12 +14,20 @@ type Mode string
 
 // The modes.
 const (
-	// ModeCold folds decoded facts into an empty engine.
+	// ModeCold folds decoded facts in memory into an empty engine.
 	ModeCold Mode = "cold"
+	// ModeLog folds from a log in JetStream on the disk, with decoding.
+	ModeLog Mode = "log"
+	// ModeRestart restores from a snapshot and folds what came after it.
+	ModeRestart Mode = "restart"
+	// ModeChange makes single changes.
+	ModeChange Mode = "change"
+	// ModeNode takes one node's view.
+	ModeNode Mode = "node"
 )
 
 // Modes lists all of them in the order in which they run.
-func Modes() []Mode { return []Mode{ModeCold} }
+func Modes() []Mode { return []Mode{ModeCold, ModeLog, ModeRestart, ModeChange, ModeNode} }
 
 // Suite is what to measure.
 type Suite struct {
@@ -48,20 +56,37 @@ func (b *Bench) Run(ctx context.Context, s Suite) ([]report.Result, error) {
 
 func (b *Bench) workload(ctx context.Context, log *workload.Log, s Suite) ([]report.Result, error) {
 	var out []report.Result
-	for _, mode := range Modes() {
-		if !slices.Contains(s.Modes, mode) {
-			continue
-		}
-		results, err := b.mode(ctx, log, mode, s.Scale == 1)
+	id, whole := log.Cluster.ID, s.Scale == 1
+	wants := func(m Mode) bool { return slices.Contains(s.Modes, m) && ctx.Err() == nil }
+	if wants(ModeCold) {
+		cold, err := b.Fold(log)
 		if err != nil {
-			return out, fmt.Errorf("%s: %w", mode, err)
+			return out, err
 		}
-		out = append(out, results...)
+		out = append(out, cold.results(id, whole)...)
 	}
-	return out, nil
-}
-
-func (b *Bench) mode(_ context.Context, log *workload.Log, _ Mode, whole bool) ([]report.Result, error) {
-	cold, err := b.Fold(log)
-	return cold.results(log.Cluster.ID, whole), err
+	if wants(ModeLog) || wants(ModeRestart) {
+		logged, err := b.Logged(ctx, log, wants(ModeLog), wants(ModeRestart))
+		if err != nil {
+			return out, err
+		}
+		out = append(out, logged.results(id, whole)...)
+	}
+	if wants(ModeChange) {
+		changes, err := b.Changes(log)
+		if err != nil {
+			return out, err
+		}
+		for _, c := range changes {
+			out = append(out, c.results(id, whole)...)
+		}
+	}
+	if wants(ModeNode) {
+		view, err := b.Node(log)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, view.results(id, whole)...)
+	}
+	return out, ctx.Err()
 }

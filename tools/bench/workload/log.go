@@ -46,19 +46,19 @@ func (c *Cluster) Log() *Log {
 	l := &Log{Cluster: c, console: newConsole(c), spare: Label{NameKey, "spare"}, sets: c.ruleSets()}
 	var namespaces, objects, pods []Message
 	for i, n := range c.Namespaces {
-		namespaces = append(namespaces, encode(namespaceEntry(i, n)), encode(l.profileEntry(i, c.assigned(n))))
+		namespaces = append(namespaces, Encode(namespaceEntry(i, n)), Encode(l.profileEntry(i, c.assigned(n))))
 	}
 	for i, policies := range l.sets {
-		objects = append(objects, encode(l.ruleSetEntry(i, policies)))
+		objects = append(objects, Encode(l.ruleSetEntry(i, policies)))
 	}
 	for _, o := range l.console.builtIn() {
-		objects = append(objects, encode(l.objectEntry(o)))
+		objects = append(objects, Encode(l.objectEntry(o)))
 	}
 	for _, e := range l.manifestEntries() {
-		objects = append(objects, encode(e))
+		objects = append(objects, Encode(e))
 	}
 	for i, p := range c.Pods {
-		pods = append(pods, encode(l.podEntry(i, p)))
+		pods = append(pods, Encode(l.podEntry(i, p)))
 	}
 	// The labels are complete only now that everything has asked for its own.
 	l.console.label(l.spare)
@@ -69,7 +69,7 @@ func (c *Cluster) Log() *Log {
 		l.Messages = slices.Concat(l.Messages, namespaces, objects, pods)
 	}
 	for _, producer := range []string{"watcher", "pce-bridge"} {
-		l.Messages = append(l.Messages, encode(Entry{eventlog.SyncedSubject(producer), &ringfencev1.Fact{Body: &ringfencev1.Fact_Synced{
+		l.Messages = append(l.Messages, Encode(Entry{eventlog.SyncedSubject(producer), &ringfencev1.Fact{Body: &ringfencev1.Fact_Synced{
 			Synced: &ringfencev1.Synced{Producer: producer, Incarnation: Incarnation}}}}))
 	}
 	return l
@@ -84,8 +84,8 @@ func (c *Cluster) ruleSets() [][]Policy {
 	return out
 }
 
-// encode gives a fact as the log has it, with what producers add.
-func encode(e Entry) Message {
+// Encode gives a fact as the log has it, with what producers add.
+func Encode(e Entry) Message {
 	e.Fact.Producer, e.Fact.Counter, e.Fact.ObservedAt = "watcher", 1, observed
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(e.Fact)
 	if err != nil {
@@ -152,7 +152,7 @@ func (l *Log) manifestEntries() []Entry {
 func (l *Log) labelMessages() []Message {
 	var out []Message
 	for i, label := range l.console.labelFacts() {
-		out = append(out, encode(Entry{eventlog.LabelSubject(fmt.Sprint(i + 1)), &ringfencev1.Fact{Body: &ringfencev1.Fact_Label{Label: label}}}))
+		out = append(out, Encode(Entry{eventlog.LabelSubject(fmt.Sprint(i + 1)), &ringfencev1.Fact{Body: &ringfencev1.Fact_Label{Label: label}}}))
 	}
 	return out
 }
@@ -163,7 +163,7 @@ func nodeMessages(nodes int) []Message {
 		n := &ringfencev1.Node{Name: NodeName(i), Uid: uidOf(1<<31 + i), Addresses: []string{nodeAddress(i).String()},
 			MachineId: randomText(i, 32), ContainerRuntime: "containerd://2.2.0", KubeletVersion: "v1.35.0",
 			Labels: map[string]string{"kubernetes.io/hostname": NodeName(i), "kubernetes.io/os": "linux"}}
-		out = append(out, encode(Entry{eventlog.KubernetesSubject("node", "", n.GetName()), &ringfencev1.Fact{Body: &ringfencev1.Fact_Node{Node: n}}}))
+		out = append(out, Encode(Entry{eventlog.KubernetesSubject("node", "", n.GetName()), &ringfencev1.Fact{Body: &ringfencev1.Fact_Node{Node: n}}}))
 	}
 	return out
 }

@@ -16,7 +16,7 @@ import (
 
 type engineCommand struct {
 	Workloads []string      `default:"all" help:"Workloads by id, or all: A1 to A5, C1, C2, G, I-100, M and so on; --list says what they are."`
-	Modes     []string      `default:"all" help:"Modes, or all: cold."`
+	Modes     []string      `default:"all" help:"Modes, or all: cold, log, restart, change, node."`
 	List      bool          `help:"Say what the workloads are, and measure nothing."`
 	Scale     float64       `default:"1" help:"Size of the workloads; 1 is what the peers measured."`
 	Runs      int           `default:"3" help:"Runs of which the fastest counts."`
