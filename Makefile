@@ -60,6 +60,14 @@ demo-down: lab-tool dev-tools build ## Remove everything that the demo made.
 prerequisites: ## Install the Debian packages that are needed beyond Go, git and make.
 	@.ci/prerequisites
 
+# --- measure ---------------------------------------------------------------------------------------------------------
+
+.PHONY: bench-engine
+bench-engine: ## Measure the engine beside its peers, 15 min; parts with BENCH="--workloads A1 --modes cold"; out/bench/engine.json.
+	@mkdir -p $(TOOLS)
+	@tools/dev/gobuild.sh bench -o $(TOOLS)/bench ./tools/bench/cmd/bench
+	@$(TOOLS)/bench engine --save $(OUT)/bench/engine.json --charts docs/bench $(BENCH)
+
 # --- check -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test lint vet fuzz soak

@@ -84,6 +84,9 @@ func (b *Bench) warm(log *workload.Log) (*clas.Engine, error) {
 // series makes rounds of changes until there are enough or the time is up. What is seen of the first round does not count.
 func (b *Bench) series(id string, e *clas.Engine, next func() workload.Round) (samples, error) {
 	first := next()
+	if len(first) == 0 {
+		return nil, nil
+	}
 	b.say("%s: %s", id, first[0].Kind)
 	if err := (&samples{}).time(e, first); err != nil {
 		return nil, err

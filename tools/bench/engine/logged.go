@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -237,7 +239,7 @@ func (l *diskLog) snapshot(ctx context.Context, out *Logged) error {
 func tailOf(log *workload.Log) []workload.Message {
 	var out []workload.Message
 	for changes := log.Changes(); len(out) < tail; {
-		for _, step := range changes.Rounds()[0]() {
+		for _, step := range changes.Pod() {
 			for _, f := range step.Facts {
 				out = append(out, workload.Encode(f))
 			}
@@ -261,13 +263,7 @@ func restart(ctx context.Context, l *eventlog.Log) (Logged, error) {
 		return out, err
 	}
 	out.Read = time.Since(start)
-	e, err := clas.Restore(func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
-		for _, entry := range entries {
-			if !yield(entry, nil) {
-				return
-			}
-		}
-	})
+	e, err := clas.Restore(withoutErrors(slices.Values(entries)))
 	if err != nil {
 		return out, err
 	}
@@ -281,4 +277,15 @@ func restart(ctx context.Context, l *eventlog.Log) (Logged, error) {
 	out.Restart = time.Since(start)
 	out.Tail = out.Restart - out.Restored - out.Read
 	return out, nil
+}
+
+// withoutErrors makes a snapshot the input of a restore.
+func withoutErrors(entries iter.Seq[*ringfencev1.SnapshotEntry]) iter.Seq2[*ringfencev1.SnapshotEntry, error] {
+	return func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
+		for entry := range entries {
+			if !yield(entry, nil) {
+				return
+			}
+		}
+	}
 }

@@ -27,6 +27,12 @@ func (c Cold) results(id string, whole bool) []report.Result {
 		return []report.Result{seconds, heap, allocated}
 	}
 	seconds = seconds.Beside(theirs.Peer+" "+theirs.Benchmark, theirs.Seconds)
+	if theirs.OneNode {
+		seconds.Note = "ours for all nodes, theirs for one; " + seconds.Note
+	}
+	if theirs.AsShipped > 0 {
+		seconds.Note = fmt.Sprintf("theirs as shipped %g s; ", theirs.AsShipped) + seconds.Note
+	}
 	heap = heap.Beside(theirs.Peer, theirs.HeapMB)
 	if theirs.Faster > 0 {
 		seconds = seconds.Times(theirs.Faster)
@@ -69,10 +75,13 @@ const city = "M"
 func (c Change) results(id string, whole bool) []report.Result {
 	r := report.Result{Name: id + " " + c.Kind, Unit: "us", Ours: micros(c.Median), Note: fmt.Sprintf(
 		"p99 %s, %s allocated in %.0f, %s emitted, %d samples", round(c.P99), bytes(c.Allocated), c.Allocs, bytes(c.Emitted), c.Samples)}
+	pods := strings.HasPrefix(c.Kind, "pod ")
+	if !pods {
+		r.Unit, r.Ours = "ms", r.Ours/1e3
+	}
 	if !whole {
 		return []report.Result{r}
 	}
-	pods := strings.HasPrefix(c.Kind, "pod ")
 	switch {
 	case id == "G" && pods && c.Kind != workload.PodRelabelled:
 		allocated := report.Result{Name: r.Name + ", allocated", Unit: "B", Ours: c.Allocated}.Beside(peer.Antrea, peer.SyncAddressGroupBytes).Below(2000)
@@ -85,7 +94,7 @@ func (c Change) results(id string, whole bool) []report.Result {
 		}
 		r = r.Below(5)
 	case id == city && c.Kind == workload.PolicyAdded, id == city && c.Kind == workload.RuleForAllAdded:
-		r = r.Beside(peer.Calico+" labelindex SelectorUpdates100000", peer.SelectorUpdates100kMicros).Below(5000)
+		r = r.Beside(peer.Calico+" labelindex SelectorUpdates100000", peer.SelectorUpdates100kMicros/1e3).Below(5)
 	}
 	return []report.Result{r}
 }
@@ -109,4 +118,21 @@ func bytes(n float64) string {
 		return fmt.Sprintf("%.3g kB", n/1e3)
 	}
 	return fmt.Sprintf("%.0f B", n)
+}
+
+// flatness compares what a change costs with the most rules and with the fewest.
+func flatness(results []report.Result) []report.Result {
+	cost := map[string]float64{}
+	for _, r := range results {
+		cost[r.Name] = r.Ours
+	}
+	var out []report.Result
+	for _, kind := range []string{workload.PodAdded, workload.PodRemoved, workload.PodRelabelled} {
+		few, many := cost["I-100 "+kind], cost["I-100000 "+kind]
+		if few > 0 && many > 0 {
+			r := report.Result{Name: "I " + kind + ", 100,000 rules over 100", Unit: "times", Ours: many / few}
+			out = append(out, r.AtMost(2, "flat: at most 2"))
+		}
+	}
+	return out
 }

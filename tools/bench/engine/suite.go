@@ -24,10 +24,12 @@ const (
 	ModeChange Mode = "change"
 	// ModeNode takes one node's view.
 	ModeNode Mode = "node"
+	// ModeGrowth folds cities of growing size. It is not of a workload.
+	ModeGrowth Mode = "growth"
 )
 
 // Modes lists all of them in the order in which they run.
-func Modes() []Mode { return []Mode{ModeCold, ModeLog, ModeRestart, ModeChange, ModeNode} }
+func Modes() []Mode { return []Mode{ModeCold, ModeLog, ModeRestart, ModeChange, ModeNode, ModeGrowth} }
 
 // Suite is what to measure.
 type Suite struct {
@@ -35,6 +37,8 @@ type Suite struct {
 	Workloads []string
 	Modes     []Mode
 	Scale     float64
+	// Charts, where set, is the folder for the curves of growth.
+	Charts string
 }
 
 // Run measures one workload after the other.
@@ -51,7 +55,34 @@ func (b *Bench) Run(ctx context.Context, s Suite) ([]report.Result, error) {
 		}
 		out = append(out, results...)
 	}
+	if s.Scale == 1 {
+		out = append(out, flatness(out)...)
+	}
+	if slices.Contains(s.Modes, ModeGrowth) {
+		results, err := b.growth(ctx, s)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, results...)
+	}
 	return out, nil
+}
+
+// growth measures and draws the curves.
+func (b *Bench) growth(ctx context.Context, s Suite) ([]report.Result, error) {
+	figures, err := b.Growth(ctx, s.Scale)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range figures {
+		if s.Charts == "" {
+			break
+		}
+		if err := f.Save(s.Charts); err != nil {
+			return nil, err
+		}
+	}
+	return growthResults(figures, s.Scale == 1), nil
 }
 
 func (b *Bench) workload(ctx context.Context, log *workload.Log, s Suite) ([]report.Result, error) {

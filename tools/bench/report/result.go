@@ -8,9 +8,9 @@ import (
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -84,12 +84,9 @@ func Here(options string) Environment {
 	command := append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...)
 	e := Environment{Machine: machine(), Cores: runtime.GOMAXPROCS(0), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
 		Command: strings.Join(command, " "), Options: options, At: time.Now().UTC().Truncate(time.Second)}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				e.Revision = s.Value
-			}
-		}
+	// A copy without its history simply has no revision.
+	if revision, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
+		e.Revision = strings.TrimSpace(string(revision))
 	}
 	return e
 }

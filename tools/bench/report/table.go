@@ -25,8 +25,8 @@ func (r Report) WriteTable(w io.Writer) error {
 	for _, x := range r.Results {
 		t.AppendRow(table.Row{x.Name, x.amount(&x.Ours), x.amount(x.Theirs), x.ratio(), x.Target, x.verdict(), x.Peer, x.Note})
 	}
-	_, err := fmt.Fprintf(w, "%s\n%s, GOMAXPROCS=%d, %s\n\n%s\n%s\n", r.Environment.Command, r.Environment.Machine, r.Environment.Cores,
-		r.Environment.Go, t.Render(), r.summary())
+	e := r.Environment
+	_, err := fmt.Fprintf(w, "%s\n%s, %s, %s, revision %s\n\n%s\n%s\n", e.Command, e.Machine, e.Go, e.Options, e.Revision, t.Render(), r.summary())
 	return err
 }
 

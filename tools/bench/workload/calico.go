@@ -54,7 +54,7 @@ func Customers(customers int, flavour Flavour) *Cluster {
 	}
 	c.Pods = append(c.Pods, last...)
 	c.Pairs = []Pair{{From: 0, To: len(c.Pods) - 1, Port: 80}, {From: len(c.Pods) - 1, Address: "10.96.0.10", Port: 53, Allowed: true},
-		{From: 0, Address: "10.96.0.11", Port: 53}}
+		{From: 0, Address: "10.96.0.10", Port: 54}}
 	return c
 }
 

@@ -29,7 +29,7 @@ type Step struct {
 }
 
 // Round is a short series of changes after which the cluster is as before, but for the console's version and the ports of
-// edited policies.
+// edited policies. It is empty where a cluster has nothing of the kind.
 type Round []Step
 
 // Changes makes changes of a cluster that an engine has folded. Rounds are to be applied in the order in which they are made.
@@ -48,7 +48,7 @@ func (l *Log) Changes() *Changes {
 
 // Rounds gives the ways to make rounds, by the kind of their first change, in the order of reports.
 func (c *Changes) Rounds() []func() Round {
-	return []func() Round{c.addPod, c.relabelPod, c.readdressPod, c.relabelNamespace, c.addPolicy, c.editPolicy, c.addRuleForAll}
+	return []func() Round{c.Pod, c.relabelPod, c.readdressPod, c.relabelNamespace, c.Policy, c.editPolicy, c.addRuleForAll}
 }
 
 // step decodes the facts of a change, as one who reads the log gets them.
@@ -74,8 +74,8 @@ func (c *Changes) anyPod() (number int, p Pod) {
 	return number, c.log.Cluster.Pods[number]
 }
 
-// addPod adds a pod like some other, and removes it.
-func (c *Changes) addPod() Round {
+// Pod adds a pod like some other, and removes it.
+func (c *Changes) Pod() Round {
 	_, p := c.anyPod()
 	number := c.pods
 	c.pods++
@@ -84,9 +84,13 @@ func (c *Changes) addPod() Round {
 	return Round{step(PodAdded, e), step(PodRemoved, gone(e, uidOf(number)))}
 }
 
-// relabelPod gives a pod the labels of another, and its own again.
+// relabelPod gives a pod the labels of another, and its own again. Where no label of pods is the console's, there is nothing
+// to relabel.
 func (c *Changes) relabelPod() Round {
 	number, p := c.anyPod()
+	if len(c.log.Cluster.requested(p.Labels)) == 0 {
+		return nil
+	}
 	own := step(PodRelabelled, c.log.podEntry(number, p))
 	p.Labels = c.otherLabels(p)
 	return Round{step(PodRelabelled, c.log.podEntry(number, p)), own}
@@ -147,8 +151,8 @@ func (c *Changes) anyRuleSet() (number int, policies []Policy) {
 	}
 }
 
-// addPolicy provisions a rule set like some other, on a port of its own, and then none.
-func (c *Changes) addPolicy() Round {
+// Policy provisions a rule set like some other, on a port of its own, and then none.
+func (c *Changes) Policy() Round {
 	_, policies := c.anyRuleSet()
 	return c.provision(PolicyAdded, PolicyRemoved, c.onPort(policies))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -16,22 +17,23 @@ import (
 
 type engineCommand struct {
 	Workloads []string      `default:"all" help:"Workloads by id, or all: A1 to A5, C1, C2, G, I-100, M and so on; --list says what they are."`
-	Modes     []string      `default:"all" help:"Modes, or all: cold, log, restart, change, node."`
+	Modes     []string      `default:"all" help:"Modes, or all: cold, log, restart, change, node, growth."`
 	List      bool          `help:"Say what the workloads are, and measure nothing."`
 	Scale     float64       `default:"1" help:"Size of the workloads; 1 is what the peers measured."`
 	Runs      int           `default:"3" help:"Runs of which the fastest counts."`
 	Budget    time.Duration `default:"3s" help:"How long each kind of single change is repeated."`
 	Cores     int           `default:"2" help:"GOMAXPROCS."`
 	Profile   string        `placeholder:"DIR" help:"Write CPU and heap profiles into this folder."`
+	Charts    string        `placeholder:"DIR" help:"Draw the curves of growth into this folder."`
 	Output    string        `short:"o" default:"table" enum:"table,json,markdown" help:"What to print: table, json or markdown."`
 	Save      string        `placeholder:"FILE" help:"Write the results as JSON into this file, too."`
 }
 
 // Run measures.
-func (c *engineCommand) Run(ctx context.Context) error {
+func (c *engineCommand) Run(ctx context.Context, s streams) error {
 	if c.List {
 		for _, kind := range workload.Catalogue() {
-			fmt.Printf("%-9s %s\n", kind.ID, kind.About)
+			fmt.Fprintf(s.out, "%-9s %s\n", kind.ID, kind.About)
 		}
 		return nil
 	}
@@ -45,17 +47,17 @@ func (c *engineCommand) Run(ctx context.Context) error {
 		}
 	}
 	runtime.GOMAXPROCS(c.Cores)
-	b := &engine.Bench{Runs: c.Runs, Budget: c.Budget, Profiles: c.Profile, Say: progress(os.Stderr)}
+	b := &engine.Bench{Runs: c.Runs, Budget: c.Budget, Profiles: c.Profile, Say: progress(s.progress)}
 	results, failed := b.Run(ctx, suite)
 	r := report.Report{Environment: report.Here(fmt.Sprintf("GOMAXPROCS=%d, scale %g, best of %d", c.Cores, c.Scale, c.Runs)), Results: results}
-	if err := c.print(r); err != nil {
+	if err := c.print(s.out, r); err != nil {
 		return err
 	}
 	return failed
 }
 
 func (c *engineCommand) suite() (engine.Suite, error) {
-	s := engine.Suite{Scale: c.Scale}
+	s := engine.Suite{Scale: c.Scale, Charts: c.Charts}
 	var ids, modes []string
 	for _, kind := range workload.Catalogue() {
 		ids = append(ids, kind.ID)
@@ -89,7 +91,7 @@ func chosen(what string, names, known []string) ([]string, error) {
 	return names, nil
 }
 
-func (c *engineCommand) print(r report.Report) error {
+func (c *engineCommand) print(out io.Writer, r report.Report) error {
 	if c.Save != "" {
 		if err := r.Save(c.Save); err != nil {
 			return err
@@ -97,16 +99,16 @@ func (c *engineCommand) print(r report.Report) error {
 	}
 	switch c.Output {
 	case "json":
-		return r.WriteJSON(os.Stdout)
+		return r.WriteJSON(out)
 	case "markdown":
-		_, err := fmt.Print(r.Markdown())
+		_, err := fmt.Fprint(out, r.Markdown())
 		return err
 	}
-	return r.WriteTable(os.Stdout)
+	return r.WriteTable(out)
 }
 
 // progress says what is being done, with the time since the start.
-func progress(out *os.File) func(string) {
+func progress(out io.Writer) func(string) {
 	start := time.Now()
 	return func(line string) {
 		fmt.Fprintf(out, "%6.1f s  %s\n", time.Since(start).Seconds(), line)

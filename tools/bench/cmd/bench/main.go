@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,7 +18,7 @@ type commands struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -25,15 +26,20 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string) error {
+// streams are where a command writes: results and progress.
+type streams struct{ out, progress io.Writer }
+
+func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	var c commands
-	parser, err := kong.New(&c, kong.Name("bench"), kong.UsageOnError(),
+	parser, err := kong.New(&c, kong.Name("bench"),
 		kong.Description("Measure Ringfence, beside what others measured of theirs. A target that is missed is said so, and is no error."),
-		kong.BindTo(ctx, (*context.Context)(nil)))
+		kong.Writers(out, progress), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(streams{out, progress}))
 	if err != nil {
 		return err
 	}
 	parsed, err := parser.Parse(args)
-	parser.FatalIfErrorf(err)
+	if err != nil {
+		return fmt.Errorf("%w; see bench --help", err)
+	}
 	return parsed.Run()
 }
