@@ -194,7 +194,11 @@ func isExternal(c claimant) bool {
 func (b *addressBook) claim(a addr, c claimant) []claimant {
 	p, isPod := c.(*pod)
 	sole := b.pods[a]
-	list, contested := b.others[a]
+	var list []claimant
+	contested := false
+	if len(b.others) > 0 {
+		list, contested = b.others[a]
+	}
 	switch {
 	case sole == nil && !contested && isPod:
 		b.pods[a] = p

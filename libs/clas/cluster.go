@@ -254,14 +254,17 @@ func (g *group) sameAs(ns *namespace, m *ringfencev1.Pod, w *workload) bool {
 }
 
 // group gives the group that a pod belongs to, made where there is none.
-func (e *Engine) group(ns *namespace, m *ringfencev1.Pod) *group {
+func (e *Engine) group(ns *namespace, m *ringfencev1.Pod) (*group, error) {
 	w := e.workloadOf(ns, m)
 	h := hashPod(ns, m, w)
 	first := e.cluster.groups[h]
 	for g := first; g != nil; g = g.next {
 		if g.sameAs(ns, m, w) {
-			return g
+			return g, nil
 		}
+	}
+	if !groupText(m) {
+		return nil, errNotText
 	}
 	g := &group{ns: ns, labels: packPairs(m.GetLabels(), nil), annotations: packPairs(m.GetAnnotations(), nil), hostNetwork: m.GetHostNetwork(),
 		workload: w, hash: h, next: first}
@@ -280,7 +283,7 @@ func (e *Engine) group(ns *namespace, m *ringfencev1.Pod) *group {
 		s.gather(g)
 	}
 	e.stale.group(g)
-	return g
+	return g, nil
 }
 
 // workloadOf gives the workload that a pod belongs to. A bare pod has one of its own only where that matters: the console
@@ -310,8 +313,8 @@ func (e *Engine) regroup(w *workload) {
 
 // movePod looks for the pod's group again.
 func (e *Engine) movePod(p *pod) {
-	next := e.group(p.group.ns, p.message())
-	if next == p.group {
+	next, err := e.group(p.group.ns, p.message())
+	if err != nil || next == p.group {
 		return
 	}
 	e.touchPod(p)

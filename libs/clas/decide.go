@@ -192,7 +192,7 @@ func (e *Engine) inbound(destination end, from peer, t target) Side {
 }
 
 func (p *workloadPolicy) essential(words string) Side {
-	return Side{Decision: DecisionAllowed, Kind: KindEssential, Mode: modeName(p.mode), Policy: p.idText(), Default: words}
+	return Side{Decision: DecisionAllowed, Kind: KindEssential, Mode: modeName(p.mode), Policy: p.text, Default: words}
 }
 
 // unenforced says why an end has no policy.
@@ -230,7 +230,7 @@ func (e *Engine) decide(p *workloadPolicy, d direction, at peer, t target) Side 
 			return p.decided(m)
 		}
 	}
-	side := Side{Mode: modeName(p.mode), Policy: p.idText(), Kind: KindDefault}
+	side := Side{Mode: modeName(p.mode), Policy: p.text, Kind: KindDefault}
 	side.Decision, side.Default = p.byDefault()
 	return side
 }
@@ -267,7 +267,7 @@ func portsContain(ports []*ringfencev1.PortRange, t target) bool {
 // decided says what a rule decides in the policy's mode.
 func (p *workloadPolicy) decided(m match) Side {
 	r := m.part.rule
-	side := Side{Mode: modeName(p.mode), Policy: p.idText(), Kind: r.kindName(), RuleID: r.idText(), RuleHref: r.href, RuleSet: r.set.name,
+	side := Side{Mode: modeName(p.mode), Policy: p.text, Kind: r.kindName(), RuleID: r.idText(), RuleHref: r.href, RuleSet: r.set.name,
 		AddressSet: m.set.idText(), Decision: DecisionAllowed}
 	switch {
 	case r.kind == allow:

@@ -31,7 +31,7 @@ func (e *Engine) Digest() string {
 	e.forgetParts()
 	for _, n := range e.cluster.nodes {
 		if n.hasPlan() {
-			all.add(n.digestOf())
+			all.add(e.digestNode(n))
 		}
 	}
 	for _, ns := range e.cluster.namespaces {
@@ -177,11 +177,11 @@ func (d *digester) optional(n *uint32) *digester {
 	return d.number(1 + uint64(*n))
 }
 
-func (n *node) digestOf() digest {
+func (e *Engine) digestNode(n *node) digest {
 	if !n.digest.valid {
 		n.digest = memberDigest{n.digestPods(), true}
 	}
-	head := n.head()
+	head := e.head(n)
 	d := digester{}
 	d.text("plan").text(n.name).texts(head.GetNodeAddresses()).text(head.GetNodePolicy()).texts(head.GetFeatures())
 	return sha256.Sum256(*d.sum(n.digest.sum))
@@ -193,12 +193,11 @@ func (n *node) digestPods() (out sum) {
 		if !p.planned() || p.group.policy == nil {
 			continue
 		}
-		var m ringfencev1.PodPlan
-		p.plan(&m)
 		d = d[:0]
-		d.text("pod").text(m.GetUid()).text(m.GetNamespace()).text(m.GetName()).text(m.GetPolicy()).texts(m.GetAddresses())
-		for _, x := range m.GetExposed() {
-			d.number(uint64(x.GetProtocol())).number(uint64(x.GetPort()))
+		d.text("pod").text(p.runtimeUID()).text(p.group.ns.name).text(p.name).number(p.group.policy.id)
+		p.addresses(func(a addr) { d.number(a.hi).number(a.lo) })
+		for _, x := range p.exposed() {
+			d.text("exposed").number(uint64(x.protocol)).number(uint64(x.port))
 		}
 		out.add(sha256.Sum256(d))
 	}

@@ -37,7 +37,9 @@ type Engine struct {
 
 	stale   *stale
 	flushed bool
-	given   struct {
+	// featured counts the policies that need any feature of enforcers.
+	featured int
+	given    struct {
 		start   ringfencev1.EnforcementMode
 		version int64
 	}

@@ -528,7 +528,7 @@ func (e *Engine) describePod(out *Endpoint, id *identity, p *pod) {
 	labels, annotations := p.group.object()
 	e.identify(id, profile, labels, annotations)
 	if policy := (end{pod: p}).policy(); policy != nil {
-		out.Policy = policy.idText()
+		out.Policy = policy.text
 	}
 }
 
@@ -538,7 +538,7 @@ func (e *Engine) describeNode(out *Endpoint, id *identity, n *node) {
 		out.Mode = modeName(mode)
 	}
 	if n.policy != nil {
-		out.Policy = n.policy.idText()
+		out.Policy = n.policy.text
 	}
 	if host := e.hostOf(n); host != nil {
 		out.Href = host.href()

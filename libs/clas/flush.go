@@ -63,7 +63,7 @@ func (e *Engine) flushPolicies() (changed []*ringfencev1.WorkloadPolicy, removed
 		case p.users > 0 && p.hash != p.given:
 			changed = append(changed, p.take(e))
 		case p.users == 0 && p.given != 0:
-			removed = append(removed, p.idText())
+			removed = append(removed, p.text)
 		}
 		if p.given = p.hash; p.users == 0 {
 			p.given = 0
@@ -94,19 +94,27 @@ func (p *workloadPolicy) drop(e *Engine) {
 
 // flushPlans gives of each node that changed its own fields, where they changed or any pod did, and the pods that changed.
 func (e *Engine) flushPlans() []*ringfencev1.NodePlanDelta {
-	changed := e.changedPods()
-	left := take(&e.stale.left)
-	gone := map[*node][]string{}
-	for d, given := range left {
-		if given != 0 {
-			gone[d.node] = append(gone[d.node], d.uid)
+	left := e.stale.left
+	e.stale.left = map[departure]uint64{}
+	for _, n := range e.stale.plans {
+		n.sortOut(left)
+	}
+	var gone map[*node][]string
+	for d := range left {
+		if gone == nil {
+			gone = map[*node][]string{}
 		}
+		gone[d.node] = append(gone[d.node], d.uid)
 	}
 	var out []*ringfencev1.NodePlanDelta
 	for _, n := range e.stale.plans {
 		n.stale = false
-		if d := e.flushPlan(n, changed[n], gone[n]); d != nil {
+		if d := e.flushPlan(n, gone[n]); d != nil {
 			out = append(out, d)
+		}
+		n.changed = trim(n.changed)
+		if !n.used() {
+			delete(e.cluster.nodes, n.name)
 		}
 	}
 	e.stale.plans = trim(e.stale.plans)
@@ -114,40 +122,41 @@ func (e *Engine) flushPlans() []*ringfencev1.NodePlanDelta {
 	return out
 }
 
-// changedPods sorts the pods that changed by node, and notes those that are not planned any more as gone.
-func (e *Engine) changedPods() map[*node][]*pod {
-	changed := map[*node][]*pod{}
-	for _, p := range e.stale.pods {
+// sortOut leaves among the changed pods those that the plan says something else of, and adds to left those that it does not
+// name any more. A pod that left and came back as it was is in neither.
+func (n *node) sortOut(left map[departure]uint64) {
+	changed := n.changed[:0]
+	for _, p := range n.changed {
 		p.set(staleFlag, false)
 		if p.is(gone) {
 			continue
 		}
-		at := departure{}
-		before := p.given
-		if before == 0 && len(e.stale.left) > 0 {
-			at = departure{p.node, p.runtimeUID()}
-			before = e.stale.left[at]
-		}
-		now := uint64(0)
+		before, now := p.given, uint64(0)
 		if p.planned() && p.group.policy != nil {
 			now = p.hash()
 		}
-		if p.given = now; at.node != nil && now != 0 {
-			delete(e.stale.left, at)
+		p.given = now
+		at := departure{n, ""}
+		if len(left) > 0 || now == 0 {
+			at.uid = p.runtimeUID()
+		}
+		if before == 0 && len(left) > 0 {
+			before = left[at]
 		}
 		switch {
-		case now == before:
+		case now == 0 && before != 0:
+			left[at] = before
 		case now != 0:
-			changed[p.node] = append(changed[p.node], p)
-		case at.node == nil:
-			e.stale.left[departure{p.node, p.runtimeUID()}] = before
+			delete(left, at)
+			if now != before {
+				changed = append(changed, p)
+			}
 		}
 	}
-	e.stale.pods = trim(e.stale.pods)
-	return changed
+	n.changed = changed
 }
 
-func (e *Engine) flushPlan(n *node, pods []*pod, gone []string) *ringfencev1.NodePlanDelta {
+func (e *Engine) flushPlan(n *node, gone []string) *ringfencev1.NodePlanDelta {
 	if !n.hasPlan() {
 		if !n.given {
 			return nil
@@ -155,19 +164,13 @@ func (e *Engine) flushPlan(n *node, pods []*pod, gone []string) *ringfencev1.Nod
 		n.given, n.givenHash = false, 0
 		return &ringfencev1.NodePlanDelta{Node: n.name, Removed: true}
 	}
-	d := n.head()
+	d := e.head(n)
 	hash := hashHead(d)
-	if n.given && hash == n.givenHash && len(pods)+len(gone) == 0 {
+	if n.given && hash == n.givenHash && len(n.changed)+len(gone) == 0 {
 		return nil
 	}
 	n.given, n.givenHash = true, hash
-	room := make([]ringfencev1.PodPlan, len(pods))
-	d.Pods = make([]*ringfencev1.PodPlan, len(pods))
-	for i, p := range pods {
-		p.plan(&room[i])
-		d.Pods[i] = &room[i]
-	}
-	slices.SortFunc(d.Pods, comparePlans)
+	d.Pods = podPlans(n.changed)
 	slices.Sort(gone)
 	d.RemovedPods = gone
 	return d

@@ -18,6 +18,8 @@ type node struct {
 	// addresses are the node's own; owned are those that it owns.
 	addresses, owned []addr
 	pods             []*pod
+	// changed are the pods of which the plan may say something else, also such that left.
+	changed []*pod
 
 	requests []*label
 	// set is the label set, nil while the node is not managed.
@@ -43,10 +45,10 @@ func (n *node) ownership(e *Engine) {
 	n.owned = e.ownedBy(n, n.addresses, n.owned)
 	e.stale.nodePorts = true
 }
-func (n *node) used() bool               { return n.exists() || len(n.pods) > 0 }
-func (x *external) used() bool           { return true }
-func (x *external) labelSet() *labelSet  { return x.set }
-func (x *external) ownership(e *Engine)  { x.owned = e.ownedBy(x, x.addresses, x.owned) }
+func (n *node) used() bool              { return n.exists() || len(n.pods) > 0 }
+func (x *external) used() bool          { return true }
+func (x *external) labelSet() *labelSet { return x.set }
+func (x *external) ownership(e *Engine) { x.owned = e.ownedBy(x, x.addresses, x.owned) }
 func (x *external) ownedAddresses() []addr {
 	return x.owned
 }

@@ -119,7 +119,7 @@ func (e *Engine) namespaceMessage(ns *namespace) *ringfencev1.NamespacePolicy {
 	m := &ringfencev1.NamespacePolicy{Namespace: ns.name, Managed: p.managed, Mode: p.mode}
 	for _, s := range ns.signatures {
 		if s.sole != nil {
-			m.Signatures = append(m.Signatures, &ringfencev1.PodSignature{Hash: hexID("", s.hash), Policy: s.sole.idText()})
+			m.Signatures = append(m.Signatures, &ringfencev1.PodSignature{Hash: hexID("", s.hash), Policy: s.sole.text})
 		}
 	}
 	slices.SortFunc(m.Signatures, func(a, b *ringfencev1.PodSignature) int { return cmp.Compare(a.GetHash(), b.GetHash()) })
@@ -174,48 +174,63 @@ func (n *node) hasPlan() bool {
 }
 
 func (e *Engine) plan(n *node) *ringfencev1.NodePlan {
-	head := n.head()
-	plan := &ringfencev1.NodePlan{Node: n.name, NodeAddresses: head.GetNodeAddresses(), NodePolicy: head.GetNodePolicy(), Features: head.GetFeatures()}
-	room := make([]ringfencev1.PodPlan, 0, len(n.pods))
+	head := e.head(n)
+	planned := make([]*pod, 0, len(n.pods))
 	for _, p := range n.pods {
 		if p.planned() && p.group.policy != nil {
-			room = append(room, ringfencev1.PodPlan{})
-			p.plan(&room[len(room)-1])
-			plan.Pods = append(plan.Pods, &room[len(room)-1])
+			planned = append(planned, p)
 		}
 	}
-	slices.SortFunc(plan.Pods, comparePlans)
-	return plan
+	return &ringfencev1.NodePlan{Node: n.name, NodeAddresses: head.GetNodeAddresses(), NodePolicy: head.GetNodePolicy(),
+		Features: head.GetFeatures(), Pods: podPlans(planned)}
 }
 
 func comparePlans(a, b *ringfencev1.PodPlan) int {
 	return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 }
 
-// plan fills in the pod's entry.
-func (p *pod) plan(m *ringfencev1.PodPlan) {
-	m.Uid, m.Namespace, m.Name, m.Policy = p.runtimeUID(), p.group.ns.name, p.name, p.group.policy.name()
-	if p.address != (addr{}) {
-		m.Addresses = append(make([]string, 0, 1), p.address.String())
+// podPlans writes the entries of pods, sorted. All their texts are in one piece of memory.
+func podPlans(pods []*pod) []*ringfencev1.PodPlan {
+	if len(pods) == 0 {
+		return nil
+	}
+	room, text, ends := make([]ringfencev1.PodPlan, len(pods)), make([]byte, 0, 56*len(pods)), make([]int, 0, 2*len(pods))
+	for _, p := range pods {
+		text = p.appendUID(text)
+		ends = append(ends, len(text))
+		if p.address != (addr{}) {
+			text = p.address.netip().AppendTo(text)
+		}
+		ends = append(ends, len(text))
+	}
+	all, start := string(text), 0
+	addresses := make([]string, 0, len(pods))
+	out := make([]*ringfencev1.PodPlan, len(pods))
+	for i, p := range pods {
+		m := &room[i]
+		m.Uid, m.Namespace, m.Name, m.Policy = all[start:ends[2*i]], p.group.ns.name, p.name, p.group.policy.text
+		if p.address != (addr{}) {
+			addresses = append(addresses, all[ends[2*i]:ends[2*i+1]])
+			m.Addresses = addresses[len(addresses)-1 : len(addresses) : len(addresses)]
+		}
 		if p.more != nil {
 			m.Addresses = append(m.Addresses, texts(p.more.addresses)...)
 		}
+		start = ends[2*i+1]
+		for _, x := range p.exposed() {
+			m.Exposed = append(m.Exposed, &ringfencev1.ExposedPort{Protocol: uint32(x.protocol), Port: uint32(x.port)})
+		}
+		out[i] = m
 	}
-	for _, x := range p.exposed() {
-		m.Exposed = append(m.Exposed, &ringfencev1.ExposedPort{Protocol: uint32(x.protocol), Port: uint32(x.port)})
-	}
-}
-
-// name is the policy's id, written once while the policy lasts.
-func (p *workloadPolicy) name() string {
-	if p.text == "" {
-		p.text = p.idText()
-	}
-	return p.text
+	slices.SortFunc(out, comparePlans)
+	return out
 }
 
 // exposed lists the ports at which the pod answers for node ports and load balancers, sorted.
 func (p *pod) exposed() []target {
+	if len(p.group.services) == 0 {
+		return nil
+	}
 	var out []target
 	for _, v := range p.group.services {
 		if !v.exposes() {
@@ -257,16 +272,18 @@ func (p *pod) hash() uint64 {
 }
 
 // head gives what the plan says of the node itself.
-func (n *node) head() *ringfencev1.NodePlanDelta {
+func (e *Engine) head(n *node) *ringfencev1.NodePlanDelta {
 	m := &ringfencev1.NodePlanDelta{Node: n.name, NodeAddresses: texts(n.addresses)}
 	slices.Sort(m.NodeAddresses)
 	var f features
 	if n.policy != nil {
-		m.NodePolicy, f = n.policy.idText(), n.policy.features
+		m.NodePolicy, f = n.policy.text, n.policy.features
 	}
-	for _, p := range n.pods {
-		if p.planned() && p.group.policy != nil {
-			f |= p.group.policy.features
+	if e.featured > 0 {
+		for _, p := range n.pods {
+			if p.planned() && p.group.policy != nil {
+				f |= p.group.policy.features
+			}
 		}
 	}
 	m.Features = f.texts()

@@ -2,6 +2,7 @@ package clas
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -119,6 +120,14 @@ func (p *pod) uidText() string {
 	return formatUID(p.uid)
 }
 
+// appendUID appends the runtime's uid.
+func (p *pod) appendUID(b []byte) []byte {
+	if p.is(oddUID) || p.more != nil {
+		return append(b, p.runtimeUID()...)
+	}
+	return appendUID(b, p.uid)
+}
+
 // runtimeUID is how the container runtime calls the pod.
 func (p *pod) runtimeUID() string {
 	if p.more != nil && p.more.runtimeUID != "" {
@@ -176,13 +185,15 @@ func digit(c byte) byte {
 
 func formatUID(uid [16]byte) string {
 	var b [36]byte
-	hex.Encode(b[0:], uid[0:4])
-	hex.Encode(b[9:], uid[4:6])
-	hex.Encode(b[14:], uid[6:8])
-	hex.Encode(b[19:], uid[8:10])
-	hex.Encode(b[24:], uid[10:16])
-	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
-	return string(b[:])
+	return string(appendUID(b[:0], uid))
+}
+
+func appendUID(b []byte, uid [16]byte) []byte {
+	b = append(hex.AppendEncode(b, uid[0:4]), '-')
+	b = append(hex.AppendEncode(b, uid[4:6]), '-')
+	b = append(hex.AppendEncode(b, uid[6:8]), '-')
+	b = append(hex.AppendEncode(b, uid[8:10]), '-')
+	return hex.AppendEncode(b, uid[10:16])
 }
 
 // canonicalNumber reads a number that reads the same when it is written again.
@@ -224,23 +235,20 @@ func checkPod(s subject, m *ringfencev1.Pod) error {
 			return fmt.Errorf("pod %s/%s: ports[%d].protocol: %d is above 255", m.GetNamespace(), m.GetName(), i, port.GetProtocol())
 		}
 	}
-	if !podText(m) {
-		return fmt.Errorf("pod %q: some text is not UTF-8", m.GetNamespace()+"/"+m.GetName())
-	}
 	if c := m.GetController(); c != nil && (c.GetKind() == "" || c.GetName() == "") {
 		return fmt.Errorf("pod %s/%s: controller: kind or name: empty", m.GetNamespace(), m.GetName())
 	}
 	return nil
 }
 
-// podText tells whether all text of a pod is UTF-8, so that a snapshot can hold it.
-func podText(m *ringfencev1.Pod) bool {
-	for _, text := range []string{m.GetNamespace(), m.GetName(), m.GetUid(), m.GetResourceVersion(), m.GetNode(), m.GetRuntimeUid(),
-		m.GetController().GetKind(), m.GetController().GetName(), m.GetController().GetUid()} {
-		if !utf8.ValidString(text) {
-			return false
-		}
-	}
+// podText tells whether the text of a pod that no other pods share is UTF-8, so that a snapshot can hold it.
+func podText(m *ringfencev1.Pod, p *pod) bool {
+	return utf8.ValidString(m.GetName()) && utf8.ValidString(m.GetNamespace()) && utf8.ValidString(m.GetNode()) &&
+		(p.more == nil || utf8.ValidString(p.more.uid) && utf8.ValidString(p.more.version) && utf8.ValidString(p.more.runtimeUID))
+}
+
+// groupText tells whether the text that pods share is UTF-8.
+func groupText(m *ringfencev1.Pod) bool {
 	for _, pairs := range []map[string]string{m.GetLabels(), m.GetAnnotations()} {
 		for k, v := range pairs {
 			if !utf8.ValidString(k) || !utf8.ValidString(v) {
@@ -248,7 +256,9 @@ func podText(m *ringfencev1.Pod) bool {
 			}
 		}
 	}
-	return !slices.ContainsFunc(m.GetPorts(), func(p *ringfencev1.ContainerPort) bool { return !utf8.ValidString(p.GetName()) })
+	c := m.GetController()
+	return utf8.ValidString(c.GetKind()) && utf8.ValidString(c.GetName()) && utf8.ValidString(c.GetUid()) &&
+		!slices.ContainsFunc(m.GetPorts(), func(p *ringfencev1.ContainerPort) bool { return !utf8.ValidString(p.GetName()) })
 }
 
 // newPod makes a pod of a checked fact, without its group and node.
@@ -329,6 +339,8 @@ func (p *pod) messageIn(g *group) *ringfencev1.Pod {
 	return m
 }
 
+var errNotText = errors.New("some text is not UTF-8")
+
 // putPod takes in a pod in the place of the one of its name.
 func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 	if err := checkPod(s, m); err != nil {
@@ -339,6 +351,13 @@ func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 		return err
 	}
 	ns := e.cluster.namespace(m.GetNamespace())
+	g, err := e.group(ns, m)
+	if err == nil && !podText(m, p) {
+		err = errNotText
+	}
+	if err != nil {
+		return fmt.Errorf("pod %q: %w", m.GetNamespace()+"/"+m.GetName(), err)
+	}
 	key := podName{ns, p.name}
 	if old := e.cluster.pods[key]; old != nil {
 		e.dropPod(key, old)
@@ -349,8 +368,6 @@ func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 		p.inNode = int32(len(p.node.pods))
 		p.node.pods = append(p.node.pods, p)
 	}
-	g := e.group(ns, m)
-	p.group = g // joinGroup asks for what depends on it
 	e.joinGroup(p, g)
 	if p.holdsAddresses() {
 		p.addresses(func(a addr) { e.claim(a, p) })

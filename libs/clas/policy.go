@@ -64,10 +64,8 @@ type workloadPolicy struct {
 	message  *ringfencev1.WorkloadPolicy
 	digest   digest
 	digested bool
-	text     string // the id as text, once it was asked for
+	text     string // the id as text
 }
-
-func (p *workloadPolicy) idText() string { return hexID("w", p.id) }
 
 // policy gives the policy of a label set in a mode, made where there is none; a new one is marked to be compiled.
 func (e *Engine) policy(ls *labelSet, mode ringfencev1.EnforcementMode, degraded ringfencev1.DegradedPolicy) *workloadPolicy {
@@ -78,6 +76,7 @@ func (e *Engine) policy(ls *labelSet, mode ringfencev1.EnforcementMode, degraded
 	}
 	b := append(strconv.AppendInt(append(ls.appendCanonical(nil), " in mode "...), int64(mode), 10), " degraded "...)
 	p := &workloadPolicy{labels: ls, mode: mode, degraded: degraded, id: digits64(string(strconv.AppendInt(b, int64(degraded), 10)))}
+	p.text = hexID("w", p.id)
 	ls.policies = append(ls.policies, p)
 	e.stale.policy(p)
 	return p
@@ -114,7 +113,7 @@ type compilation struct {
 func (e *Engine) compile(p *workloadPolicy) *ringfencev1.WorkloadPolicy {
 	c := &e.compilation
 	c.gather(p)
-	m := &ringfencev1.WorkloadPolicy{Id: p.idText(), Mode: p.mode, Labels: p.labels.texts(), Degraded: p.degraded}
+	m := &ringfencev1.WorkloadPolicy{Id: p.text, Mode: p.mode, Labels: p.labels.texts(), Degraded: p.degraded}
 	m.Inbound, m.Outbound = messages(c.parts[inbound][allow]), messages(c.parts[outbound][allow])
 	m.InboundOverrideDeny, m.OutboundOverrideDeny = messages(c.parts[inbound][overrideDeny]), messages(c.parts[outbound][overrideDeny])
 	m.InboundDeny, m.OutboundDeny = messages(c.parts[inbound][deny]), messages(c.parts[outbound][deny])

@@ -422,6 +422,7 @@ func (e *Engine) settlePolicies() {
 		if p.users == 0 {
 			e.adopt(p, nil)
 			p.message, p.hash, p.digested = nil, 0, false
+			e.feature(p, 0)
 			if e.flushed {
 				e.stale.publish(p)
 			} else {
@@ -437,7 +438,7 @@ func (e *Engine) settlePolicies() {
 		}
 		p.message, p.hash, p.digested = message, hash, false
 		if f := e.compilation.features(); f != p.features {
-			p.features = f
+			e.feature(p, f)
 			e.stale.usersOf(p)
 		}
 		e.stale.publish(p)
@@ -445,6 +446,16 @@ func (e *Engine) settlePolicies() {
 	e.forgetParts()
 	if len(e.stale.policies) == 0 {
 		e.stale.policies = trim(work)
+	}
+}
+
+// feature notes the features that a policy needs, and counts the policies that need any.
+func (e *Engine) feature(p *workloadPolicy, f features) {
+	if p.features != 0 {
+		e.featured--
+	}
+	if p.features = f; f != 0 {
+		e.featured++
 	}
 }
 

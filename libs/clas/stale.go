@@ -20,7 +20,6 @@ type stale struct {
 
 	// What the next flush works off.
 	plans      []*node
-	pods       []*pod
 	left       map[departure]uint64
 	namespaces []*namespace
 	selectors  []*selector
@@ -141,7 +140,7 @@ func (s *stale) pod(p *pod) {
 	s.node(p.node)
 	if !p.is(staleFlag) {
 		p.set(staleFlag, true)
-		s.pods = append(s.pods, p)
+		p.node.changed = append(p.node.changed, p)
 	}
 }
 

@@ -11,46 +11,70 @@ const clusterScoped = "_"
 
 // subject is the parsed name of a fact.
 type subject struct {
-	// text is the subject as the log has it; key is the same for all spellings of the subject.
-	text, key string
+	// text is the subject as the log has it.
+	text string
 	// group is k8s, pce or ctl.
 	group string
 	// kind is the third token: pod, object, synced and so on.
 	kind string
-	// rest holds the tokens after the kind, decoded.
-	rest []string
+	// rest holds the tokens after the kind, decoded, of which there are count.
+	rest  [2]string
+	count int
 }
 
-// depth is how many tokens follow the kind, by group; a kind listed by itself differs from its group.
-var depth = map[string]int{"k8s": 2, "pce": 1, "ctl": 0, "ctl.synced": 1}
+// tokensAfter is how many tokens follow the kind.
+func tokensAfter(group, kind string) (count int, known bool) {
+	switch group {
+	case "k8s":
+		return 2, true
+	case "pce":
+		return 1, true
+	case "ctl":
+		if kind == "synced" {
+			return 1, true
+		}
+		return 0, true
+	}
+	return 0, false
+}
 
 // parseSubject takes a subject of the log apart. Tokens are percent-encoded where they hold what NATS reserves.
 func parseSubject(text string) (subject, error) {
-	tokens := strings.Split(text, ".")
-	if len(tokens) < 3 || tokens[0] != "facts" {
+	s := subject{text: text}
+	first, rest, _ := strings.Cut(text, ".")
+	group, rest, more := strings.Cut(rest, ".")
+	if first != "facts" || !more {
 		return subject{}, fmt.Errorf("subject %q: not facts.<group>.<kind>…", text)
 	}
-	s := subject{text: text, group: tokens[1], kind: tokens[2]}
-	want, known := depth[s.group+"."+s.kind]
-	if !known {
-		want, known = depth[s.group]
-	}
+	kind, rest, more := strings.Cut(rest, ".")
+	s.group = group
+	want, known := tokensAfter(group, kind)
 	if !known {
 		return subject{}, fmt.Errorf("subject %q: group %q is not k8s, pce or ctl", text, s.group)
 	}
-	if len(tokens)-3 != want {
-		return subject{}, fmt.Errorf("subject %q: %d tokens after the kind, want %d", text, len(tokens)-3, want)
+	if have := tokens(rest, more); have != want {
+		return subject{}, fmt.Errorf("subject %q: %d tokens after the kind, want %d", text, have, want)
 	}
-	for _, token := range tokens[2:] {
-		decoded, err := decodeToken(token)
-		if err != nil {
+	var err error
+	if s.kind, err = decodeToken(kind); err != nil {
+		return subject{}, fmt.Errorf("subject %q: %w", text, err)
+	}
+	for s.count = 0; s.count < want; s.count++ {
+		var token string
+		token, rest, _ = strings.Cut(rest, ".")
+		if s.rest[s.count], err = decodeToken(token); err != nil {
 			return subject{}, fmt.Errorf("subject %q: %w", text, err)
 		}
-		s.rest = append(s.rest, decoded)
 	}
-	s.key = s.group + "\x00" + strings.Join(s.rest, "\x00")
-	s.kind, s.rest = s.rest[0], s.rest[1:]
 	return s, nil
+}
+
+// tokens counts the tokens of what follows the kind.
+func tokens(rest string, any bool) int {
+	if !any {
+		return 0
+	}
+	return 1 + strings.Count(rest, ".")
 }
 
 func decodeToken(token string) (string, error) {
@@ -68,7 +92,7 @@ func decodeToken(token string) (string, error) {
 }
 
 // id is the last token: what an object of the console is called.
-func (s subject) id() string { return s.rest[len(s.rest)-1] }
+func (s subject) id() string { return s.rest[max(s.count, 1)-1] }
 
 // names checks that the subject is the one of the Kubernetes object.
 func (s subject) names(kind, namespace, name string) error {

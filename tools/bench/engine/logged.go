@@ -226,7 +226,7 @@ func (l *diskLog) snapshot(ctx context.Context, out *Logged) error {
 	if err := fold(ctx, l.Log, e); err != nil {
 		return err
 	}
-	info, err := l.WriteSnapshot(ctx, e.Sequence(), e.Snapshot())
+	info, err := l.WriteSnapshot(ctx, e.Sequence(), eventlog.Computed{Digest: e.Digest(), Engine: clas.Version}, e.Snapshot())
 	if err != nil {
 		return err
 	}
