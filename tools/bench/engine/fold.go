@@ -14,6 +14,8 @@ type Cold struct {
 	Facts int
 	// Apply and Flush are the parts of the fastest run.
 	Apply, Flush time.Duration
+	// CPU is the processor time of that run, of all goroutines and the garbage collector.
+	CPU time.Duration
 	// Bytes and Allocs are what the run allocated.
 	Bytes, Allocs uint64
 	// Heap is what lives when nothing but the engine is kept.
@@ -58,14 +60,16 @@ func (b *Bench) fold(log *workload.Log, measureHeap bool) (Cold, error) {
 	runtime.GC()
 	b.say("%s: cold fold: %d facts", log.Cluster.ID, len(facts))
 	c := Cold{Facts: len(facts)}
-	e, start, allocated := clas.New(), time.Now(), allocations()
 	stop := b.profile(log.Cluster.ID + "-cold")
+	allocated, used := allocations(), cpuTime()
+	e, start := clas.New(), time.Now()
 	if err := apply(e, facts); err != nil {
 		return c, err
 	}
 	c.Apply = time.Since(start)
 	d := e.Flush()
 	c.Flush = time.Since(start) - c.Apply
+	c.CPU = cpuTime() - used
 	stop()
 	c.Bytes, c.Allocs = allocated.since()
 	c.Out = count(d)

@@ -35,8 +35,8 @@ type Logged struct {
 	Facts int
 	// Cold is the time to read, decode and fold the whole log, with the first flush.
 	Cold time.Duration
-	// Restart is the time to read and verify the snapshot, to restore from it, and to fold the facts after it, with the
-	// first flush; Read, Restored and Tail are its parts.
+	// Restart is the time to read the snapshot, to restore from it and verify the digest of the policy, and to fold the facts
+	// after it, with the first flush; Read, Restored and Tail are its parts.
 	Restart, Read, Restored, Tail time.Duration
 	// Snapshot is the size of the snapshot as it is stored, Kept the number of facts in it.
 	Snapshot, Kept int
@@ -226,7 +226,7 @@ func (l *diskLog) snapshot(ctx context.Context, out *Logged) error {
 	if err := fold(ctx, l.Log, e); err != nil {
 		return err
 	}
-	info, err := l.WriteSnapshot(ctx, e.Sequence(), eventlog.Computed{Digest: e.Digest(), Engine: clas.Version}, e.Snapshot())
+	info, err := l.WriteSnapshot(ctx, e.Sequence(), eventlog.Computed{Engine: clas.Version, Digest: e.Digest()}, e.Snapshot())
 	if err != nil {
 		return err
 	}
@@ -266,6 +266,9 @@ func restart(ctx context.Context, l *eventlog.Log) (Logged, error) {
 	e, err := clas.Restore(withoutErrors(slices.Values(entries)))
 	if err != nil {
 		return out, err
+	}
+	if got := e.Digest(); got != infos[0].GetDigest() { // policy-store verifies it, too
+		return out, fmt.Errorf("the snapshot gives the policy %s, it was taken of %s", got, infos[0].GetDigest())
 	}
 	out.Restored = time.Since(start) - out.Read
 	if err := fold(ctx, l, e); err != nil {

@@ -15,7 +15,7 @@ const mb = 1e6
 // results gives a cold fold's figures, beside the peer's where the size is theirs.
 func (c Cold) results(id string, whole bool) []report.Result {
 	seconds := report.Result{Name: id + " cold fold", Unit: "s", Ours: c.Total().Seconds(), Note: fmt.Sprintf(
-		"%d facts: apply %s, flush %s; %d policies of %d rules, %d sets of %d members, %d plans of %d pods", c.Facts, round(c.Apply), round(c.Flush),
+		"%d facts: apply %s, flush %s, %s of processors; %d policies of %d rules, %d sets of %d members, %d plans of %d pods", c.Facts, round(c.Apply), round(c.Flush), round(c.CPU),
 		c.Out.Policies, c.Out.Rules, c.Out.Sets, c.Out.Members, c.Out.Plans, c.Out.Pods)}
 	heap := report.Result{Name: id + " live heap", Unit: "MB", Ours: float64(c.Heap) / mb}
 	allocated := report.Result{Name: id + " allocated", Unit: "MB", Ours: float64(c.Bytes) / mb, Note: fmt.Sprintf("%d allocations", c.Allocs)}
