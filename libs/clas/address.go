@@ -154,17 +154,42 @@ type claimant interface {
 // addressBook knows who claims and who owns each address: among pods, Services and nodes the one of the latest fact, else
 // the external workload of the latest fact. Nearly all addresses have one claimant, a pod.
 type addressBook struct {
-	pods   map[addr]*pod
+	pods4  map[uint32]*pod
+	pods6  map[addr]*pod
 	others map[addr][]claimant
 }
 
 func newAddressBook() *addressBook {
-	return &addressBook{pods: map[addr]*pod{}, others: map[addr][]claimant{}}
+	return &addressBook{pods4: map[uint32]*pod{}, pods6: map[addr]*pod{}, others: map[addr][]claimant{}}
+}
+
+// sole gives the pod that alone claims an address.
+func (b *addressBook) sole(a addr) *pod {
+	if a.is4() {
+		return b.pods4[uint32(a.lo)]
+	}
+	return b.pods6[a]
+}
+
+func (b *addressBook) setSole(a addr, p *pod) {
+	if a.is4() {
+		b.pods4[uint32(a.lo)] = p
+		return
+	}
+	b.pods6[a] = p
+}
+
+func (b *addressBook) clearSole(a addr) {
+	if a.is4() {
+		delete(b.pods4, uint32(a.lo))
+		return
+	}
+	delete(b.pods6, a)
 }
 
 // owner gives the owner, nil where nobody claims the address.
 func (b *addressBook) owner(a addr) claimant {
-	if p := b.pods[a]; p != nil {
+	if p := b.sole(a); p != nil {
 		return p
 	}
 	var best claimant
@@ -193,7 +218,7 @@ func isExternal(c claimant) bool {
 // claim adds a claimant and gives those who shared the address before.
 func (b *addressBook) claim(a addr, c claimant) []claimant {
 	p, isPod := c.(*pod)
-	sole := b.pods[a]
+	sole := b.sole(a)
 	var list []claimant
 	contested := false
 	if len(b.others) > 0 {
@@ -201,11 +226,11 @@ func (b *addressBook) claim(a addr, c claimant) []claimant {
 	}
 	switch {
 	case sole == nil && !contested && isPod:
-		b.pods[a] = p
+		b.setSole(a, p)
 		return nil
 	case sole != nil:
 		list = []claimant{sole}
-		delete(b.pods, a)
+		b.clearSole(a)
 	}
 	b.others[a] = append(list[:len(list):len(list)], c)
 	return list
@@ -213,9 +238,9 @@ func (b *addressBook) claim(a addr, c claimant) []claimant {
 
 // release takes a claimant out and gives those that remain.
 func (b *addressBook) release(a addr, c claimant) []claimant {
-	if p := b.pods[a]; p != nil {
+	if p := b.sole(a); p != nil {
 		if claimant(p) == c {
-			delete(b.pods, a)
+			b.clearSole(a)
 		}
 		return nil
 	}
@@ -226,7 +251,7 @@ func (b *addressBook) release(a addr, c claimant) []claimant {
 	}
 	if p, isPod := list[0].(*pod); isPod && len(list) == 1 {
 		delete(b.others, a)
-		b.pods[a] = p
+		b.setSole(a, p)
 		return list
 	}
 	b.others[a] = list

@@ -11,7 +11,7 @@ import (
 type cluster struct {
 	namespaces map[string]*namespace
 	nodes      map[string]*node
-	pods       map[podName]*pod
+	pods       podTable
 	services   map[objectName]*service
 	// groups finds the groups of pods by the hash of what their pods have in common.
 	groups    map[uint64]*group
@@ -20,9 +20,51 @@ type cluster struct {
 	machines map[string]*bag[*node]
 }
 
-type podName struct {
-	namespace *namespace
-	name      string
+// podTable finds pods by the hash of their names: numbers are moved with less effort than texts when a table grows. Pods of one
+// hash, should there ever be two, are chained.
+type podTable struct{ byHash map[uint64]*pod }
+
+func hashName(ns *namespace, name string) uint64 { return mix(ns.hash, hashText(name)) }
+
+func (t *podTable) find(ns *namespace, name string) *pod {
+	for p := t.byHash[hashName(ns, name)]; p != nil; p = p.next {
+		if p.name == name && p.group.ns == ns {
+			return p
+		}
+	}
+	return nil
+}
+
+// put adds a pod of a name that there is none of.
+func (t *podTable) put(ns *namespace, p *pod) {
+	h := hashName(ns, p.name)
+	p.next = t.byHash[h]
+	t.byHash[h] = p
+}
+
+func (t *podTable) remove(ns *namespace, p *pod) {
+	h := hashName(ns, p.name)
+	first := t.byHash[h]
+	if first == p {
+		if t.byHash[h] = p.next; p.next == nil {
+			delete(t.byHash, h)
+		}
+		return
+	}
+	for before := first; before != nil; before = before.next {
+		if before.next == p {
+			before.next = p.next
+		}
+	}
+}
+
+// all visits every pod, in no order.
+func (t *podTable) all(visit func(*pod)) {
+	for _, p := range t.byHash {
+		for ; p != nil; p = p.next {
+			visit(p)
+		}
+	}
 }
 
 // objectName names a namespaced object.
@@ -31,7 +73,7 @@ type objectName struct{ namespace, name string }
 func (n objectName) String() string { return n.namespace + "/" + n.name }
 
 func newCluster() *cluster {
-	return &cluster{namespaces: map[string]*namespace{}, nodes: map[string]*node{}, pods: map[podName]*pod{},
+	return &cluster{namespaces: map[string]*namespace{}, nodes: map[string]*node{}, pods: podTable{map[uint64]*pod{}},
 		services: map[objectName]*service{}, groups: map[uint64]*group{}, addresses: newAddressBook(),
 		machines: map[string]*bag[*node]{}}
 }
@@ -39,8 +81,9 @@ func newCluster() *cluster {
 // namespace is a namespace that anything names. The one without a name stands for the default profile.
 type namespace struct {
 	name string
-	// book is the cluster's.
+	// book is the cluster's; hash is of the name.
 	book *addressBook
+	hash uint64
 	// encoded is the fact, nil where none is there.
 	encoded  []byte
 	sequence uint64
@@ -68,7 +111,7 @@ type workloadName struct{ kind, name string }
 func (c *cluster) namespace(name string) *namespace {
 	ns := c.namespaces[name]
 	if ns == nil {
-		ns = &namespace{name: name, book: c.addresses}
+		ns = &namespace{name: name, book: c.addresses, hash: hashText(name)}
 		c.namespaces[name] = ns
 	}
 	return ns
@@ -223,7 +266,7 @@ func (g *group) relabel(e *Engine) { e.stale.group(g) }
 // hashPod hashes what the pods of a group have in common.
 func hashPod(ns *namespace, m *ringfencev1.Pod, w *workload) uint64 {
 	h := mix(hashPairs(m.GetLabels()), hashPairs(m.GetAnnotations()))
-	h = mix(h, hashText(ns.name))
+	h = mix(h, ns.hash)
 	if c := m.GetController(); c != nil {
 		h = mix(h, mix(hashText(c.GetKind()), mix(hashText(c.GetName()), hashText(c.GetUid()))))
 	} else if w != nil {
@@ -306,7 +349,7 @@ func (e *Engine) regroup(w *workload) {
 	if w.kind != "pod" {
 		return
 	}
-	if p := e.cluster.pods[podName{w.ns, w.name}]; p != nil && p.group.controller.name == "" {
+	if p := e.cluster.pods.find(w.ns, w.name); p != nil && p.group.controller.name == "" {
 		e.movePod(p)
 	}
 }

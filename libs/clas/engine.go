@@ -250,11 +250,11 @@ func (e *Engine) takeSettings(next settings) {
 		}
 	}
 	if before.perWorkload != next.perWorkload {
-		for _, p := range e.cluster.pods {
+		e.cluster.pods.all(func(p *pod) {
 			if p.group.controller.name == "" {
 				e.movePod(p)
 			}
-		}
+		})
 		e.relabelAll()
 	}
 	if before.noDegraded != next.noDegraded || before.fail != next.fail {
@@ -336,9 +336,8 @@ func (e *Engine) removeKubernetes(s subject, uid string) {
 	}
 	switch s.kind {
 	case "pod":
-		key := podName{ns, name}
-		if p := e.cluster.pods[key]; p != nil && !follows(uid, p.uidText()) {
-			e.dropPod(key, p)
+		if p := e.cluster.pods.find(ns, name); p != nil && !follows(uid, p.uidText()) {
+			e.dropPod(p)
 		}
 	case "service":
 		key := objectName{namespace, name}

@@ -355,7 +355,7 @@ func (e *Engine) endAt(a addr) end {
 func (e *Engine) podEnd(name objectName) ([]end, error) {
 	var p *pod
 	if ns := e.cluster.namespaces[name.namespace]; ns != nil {
-		p = e.cluster.pods[podName{ns, name.name}]
+		p = e.cluster.pods.find(ns, name.name)
 	}
 	switch {
 	case p == nil:

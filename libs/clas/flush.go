@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -43,13 +44,15 @@ type Policy struct {
 
 // Flush gives everything that changed since the last flush. The first one gives the whole policy.
 func (e *Engine) Flush() Delta {
-	e.settle()
+	e.settleActors()
+	plans := e.writePlans()
+	e.settlePolicy()
 	d := Delta{StartPolicy: e.settings.startPolicy(), ProvisionedVersion: e.provision.force.version}
 	d.other = d.StartPolicy != e.given.start || d.ProvisionedVersion != e.given.version || !e.flushed && d.ProvisionedVersion != 0
 	e.given.start, e.given.version = d.StartPolicy, d.ProvisionedVersion
 	d.Sets = e.sets.flush(e, take(&e.stale.moved))
 	d.Policies, d.RemovedPolicies = e.flushPolicies()
-	d.Plans = e.flushPlans()
+	d.Plans = e.flushPlans(plans())
 	d.Namespaces, d.RemovedNamespaces = e.flushNamespaces()
 	e.flushed = true
 	e.collect()
@@ -92,27 +95,49 @@ func (p *workloadPolicy) drop(e *Engine) {
 	e.stale.labelSet(p.labels)
 }
 
-// flushPlans gives of each node that changed its own fields, where they changed or any pod did, and the pods that changed.
-func (e *Engine) flushPlans() []*ringfencev1.NodePlanDelta {
-	left := e.stale.left
+// manyNodes is the number of nodes from which plans are written beside the policies.
+const manyNodes = 16
+
+// writePlans writes the entries of the pods that changed, once actors are settled. That needs nothing that the policies' contents
+// decide, so that a burst, or the first flush, uses a second processor for it; what comes out is the same either way. The result
+// gives, when the entries are written, what the plans do not name any more.
+func (e *Engine) writePlans() func() map[*node][]string {
+	left, nodes := e.stale.left, slices.Clip(e.stale.plans)
 	e.stale.left = map[departure]uint64{}
-	for _, n := range e.stale.plans {
-		n.sortOut(left)
-	}
-	var gone map[*node][]string
-	for d := range left {
-		if gone == nil {
-			gone = map[*node][]string{}
+	write := func() {
+		for _, n := range nodes {
+			n.sortOut(left)
+			n.written = podPlans(n.changed)
 		}
-		gone[d.node] = append(gone[d.node], d.uid)
 	}
+	var working sync.WaitGroup
+	if len(nodes) < manyNodes {
+		write()
+	} else {
+		working.Go(write)
+	}
+	return func() map[*node][]string {
+		working.Wait()
+		var gone map[*node][]string
+		for d := range left {
+			if gone == nil {
+				gone = map[*node][]string{}
+			}
+			gone[d.node] = append(gone[d.node], d.uid)
+		}
+		return gone
+	}
+}
+
+// flushPlans gives of each node that changed its own fields, where they changed or any pod did, and the pods that changed.
+func (e *Engine) flushPlans(gone map[*node][]string) []*ringfencev1.NodePlanDelta {
 	var out []*ringfencev1.NodePlanDelta
 	for _, n := range e.stale.plans {
 		n.stale = false
 		if d := e.flushPlan(n, gone[n]); d != nil {
 			out = append(out, d)
 		}
-		n.changed = trim(n.changed)
+		n.changed, n.written = trim(n.changed), nil
 		if !n.used() {
 			delete(e.cluster.nodes, n.name)
 		}
@@ -127,7 +152,7 @@ func (e *Engine) flushPlans() []*ringfencev1.NodePlanDelta {
 func (n *node) sortOut(left map[departure]uint64) {
 	changed := n.changed[:0]
 	for _, p := range n.changed {
-		p.set(staleFlag, false)
+		p.stale = false
 		if p.is(gone) {
 			continue
 		}
@@ -170,7 +195,7 @@ func (e *Engine) flushPlan(n *node, gone []string) *ringfencev1.NodePlanDelta {
 		return nil
 	}
 	n.given, n.givenHash = true, hash
-	d.Pods = podPlans(n.changed)
+	d.Pods = n.written
 	slices.Sort(gone)
 	d.RemovedPods = gone
 	return d

@@ -20,6 +20,8 @@ type node struct {
 	pods             []*pod
 	// changed are the pods of which the plan may say something else, also such that left.
 	changed []*pod
+	// written are their entries, while a flush is at it.
+	written []*ringfencev1.PodPlan
 
 	requests []*label
 	// set is the label set, nil while the node is not managed.

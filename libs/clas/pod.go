@@ -18,6 +18,7 @@ type pod struct {
 	group *group
 	node  *node // nil before it is scheduled
 	more  *podDetails
+	next  *pod // of the same hash
 	// uid is the pod's UID where it is one in canonical form; else details have it.
 	uid      [16]byte
 	version  uint64 // the resource version where it is a number; else details have it
@@ -29,6 +30,8 @@ type pod struct {
 	given uint64
 	phase uint8
 	flags podFlags
+	// stale says that it is among the changed pods of its node.
+	stale bool
 }
 
 type podFlags uint8
@@ -41,7 +44,6 @@ const (
 	oddVersion // the resource version is in the details
 	// contested says that some address of the pod has another claimant, too.
 	contested
-	staleFlag
 	gone
 )
 
@@ -358,11 +360,10 @@ func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 	if err != nil {
 		return fmt.Errorf("pod %q: %w", m.GetNamespace()+"/"+m.GetName(), err)
 	}
-	key := podName{ns, p.name}
-	if old := e.cluster.pods[key]; old != nil {
-		e.dropPod(key, old)
+	if old := e.cluster.pods.find(ns, p.name); old != nil {
+		e.dropPod(old)
 	}
-	e.cluster.pods[key] = p
+	e.cluster.pods.put(ns, p)
 	if name := m.GetNode(); name != "" {
 		p.node = e.cluster.node(name)
 		p.inNode = int32(len(p.node.pods))
@@ -377,7 +378,7 @@ func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 }
 
 // dropPod takes a pod out.
-func (e *Engine) dropPod(key podName, p *pod) {
+func (e *Engine) dropPod(p *pod) {
 	if p.holdsAddresses() {
 		p.addresses(func(a addr) { e.release(a, p) })
 	}
@@ -396,7 +397,7 @@ func (e *Engine) dropPod(key podName, p *pod) {
 		e.stale.node(n)
 	}
 	e.leaveGroup(p)
-	delete(e.cluster.pods, key)
+	e.cluster.pods.remove(p.group.ns, p)
 	p.set(gone, true)
 }
 

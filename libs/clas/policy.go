@@ -84,12 +84,27 @@ func (e *Engine) policy(ls *labelSet, mode ringfencev1.EnforcementMode, degraded
 
 // part is a rule as one direction of policies has it. Policies share it.
 type part struct {
-	rule     *rule
-	message  *ringfencev1.PolicyRule
-	sets     []*addressSet
-	hash     uint64
-	named    bool // some set has names
+	rule    *rule
+	message *ringfencev1.PolicyRule
+	sets    []*addressSet
+	hash    uint64
+	// named says that some set has names.
+	named    bool
 	warnings []string
+	first    ringfencev1.PeerTerm // most have but one
+}
+
+// newPart makes a part, in one piece of memory with what most of them hold.
+func newPart(r *rule, warnings []string) *part {
+	x := &struct {
+		part
+		message ringfencev1.PolicyRule
+		terms   [1]*ringfencev1.PeerTerm
+		sets    [1]*addressSet
+	}{part: part{rule: r, warnings: warnings}}
+	x.message.Id, x.message.Href, x.message.Terms = r.idText(), r.href, x.terms[:0]
+	x.part.message, x.part.sets = &x.message, x.sets[:0]
+	return &x.part
 }
 
 // direction is inbound or outbound.
@@ -250,7 +265,7 @@ func (c *compilation) admit(g *grant, v *provider) *part {
 }
 
 func (c *compilation) begin(g *grant) *part {
-	return &part{rule: g.rule, warnings: slices.Clone(g.rule.warnings), message: &ringfencev1.PolicyRule{Id: g.rule.idText(), Href: g.rule.href}}
+	return newPart(g.rule, slices.Clone(g.rule.warnings))
 }
 
 // term adds peers at ports; ports without any open nothing.
@@ -263,6 +278,11 @@ func (x *part) term(set *addressSet, ports portSet) {
 		return
 	}
 	x.sets = append(x.sets, set)
+	if len(x.message.Terms) == 0 {
+		x.first.AddressSet, x.first.Ports = set.idText(), ports.message()
+		x.message.Terms = append(x.message.Terms, &x.first)
+		return
+	}
 	x.message.Terms = append(x.message.Terms, &ringfencev1.PeerTerm{AddressSet: set.idText(), Ports: ports.message()})
 }
 
@@ -325,11 +345,10 @@ func compareParts(a, b *part) int {
 
 // with gives a part that has the terms of both.
 func (x *part) with(y *part) *part {
-	out := &part{rule: x.rule, message: &ringfencev1.PolicyRule{Id: x.message.Id, Href: x.message.Href},
-		warnings: slices.Concat(x.warnings, y.warnings)}
+	out := newPart(x.rule, slices.Concat(x.warnings, y.warnings))
 	for _, in := range []*part{x, y} {
 		for i, set := range in.sets {
-			out.term(set, portSet{ranges: rangesOf(in.message.Terms[i].Ports)})
+			out.term(set, newPortSet(rangesOf(in.message.Terms[i].Ports)))
 		}
 		out.named = out.named || in.named
 	}

@@ -38,6 +38,8 @@ type portSet struct {
 	ranges []portRange
 	// key is the set in words, one to one with its content.
 	key string
+	// messages are the set as policies carry it.
+	messages []*ringfencev1.PortRange
 }
 
 func hasPorts(protocol int32) bool {
@@ -122,7 +124,11 @@ func newPortSet(in []portRange) portSet {
 		}
 		key.WriteString(r.String())
 	}
-	return portSet{ranges: merged, key: key.String()}
+	s := portSet{ranges: merged, key: key.String(), messages: make([]*ringfencev1.PortRange, len(merged))}
+	for i, r := range merged {
+		s.messages[i] = r.message()
+	}
+	return s
 }
 
 // comparePorts sorts so that whatever absorbs a range comes before it.
@@ -192,14 +198,8 @@ func (s portSet) union(t portSet) portSet {
 	return newPortSet(slices.Concat(s.ranges, t.ranges))
 }
 
-// message is the set as policies carry it.
-func (s portSet) message() []*ringfencev1.PortRange {
-	out := make([]*ringfencev1.PortRange, len(s.ranges))
-	for i, r := range s.ranges {
-		out[i] = r.message()
-	}
-	return out
-}
+// message is the set as policies carry it. It is shared.
+func (s portSet) message() []*ringfencev1.PortRange { return s.messages }
 
 func (r portRange) message() *ringfencev1.PortRange {
 	m := &ringfencev1.PortRange{Protocol: r.protocol, Port: r.from}

@@ -66,6 +66,17 @@ type grant struct {
 	outbound *part
 }
 
+// newGrant makes a grant with room for the usual one consumer and one provider.
+func newGrant(r *rule) *grant {
+	x := &struct {
+		grant
+		consumer [1]*selector
+		provider [1]provider
+	}{grant: grant{rule: r}}
+	x.grant.consumers, x.grant.providers = x.consumer[:0], x.provider[:0]
+	return &x.grant
+}
+
 // provider is a selector of workloads, and the ports at which they provide.
 type provider struct {
 	selector *selector
@@ -170,8 +181,16 @@ func (r ruleResolver) prefix() string {
 	return fmt.Sprintf("rule set %s (%s): ", r.set.name, r.set.href)
 }
 
+// remembered is how many references of a rule set are searched before the table of all is asked.
+const remembered = 12
+
 // use notes that the rule set depends on what an href stands for.
 func (r ruleResolver) use(href string) *reference {
+	for _, ref := range r.set.uses[:min(len(r.set.uses), remembered)] {
+		if ref.href == href {
+			return ref
+		}
+	}
 	ref := r.console.reference(href)
 	if ref.users.add(r.set) {
 		r.set.uses = append(r.set.uses, ref)
@@ -424,7 +443,7 @@ func (r ruleResolver) grants(kind ruleKind, m *ringfencev1.Rule, scopes []expres
 		if m.GetUnscopedConsumers() {
 			reach = expression{}
 		}
-		g := &grant{rule: out}
+		g := newGrant(out)
 		r.consumers(g, consumers, reach, m.GetResolveConsumersAs())
 		r.providers(g, providers, scope, m.GetResolveProvidersAs())
 		if len(g.consumers)+len(g.providers) > 0 {
@@ -459,6 +478,11 @@ func (r ruleResolver) servicePorts(services []*ringfencev1.IngressService, needl
 func (r ruleResolver) portsOf(owner string, services []*ringfencev1.IngressService) portSet {
 	if len(services) == 0 {
 		return portSet{}
+	}
+	if len(services) == 1 && services[0].GetPort() == nil {
+		if ports, known := r.content(services[0].GetHref()).(portSet); known {
+			return ports
+		}
 	}
 	var room [4]portRange
 	ranges := room[:0]

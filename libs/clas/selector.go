@@ -61,7 +61,7 @@ func (x expression) and(y expression) expression {
 	if len(x.clauses) == 0 {
 		return y
 	}
-	out := expression{clauses: slices.Clone(x.clauses)}
+	out := expression{clauses: append(make([]clause, 0, len(x.clauses)+len(y.clauses)), x.clauses...)}
 	for _, c := range y.clauses {
 		mine := out.clause(c.key)
 		switch {
@@ -78,7 +78,7 @@ func (x expression) and(y expression) expression {
 // normal takes excluded labels out of the included ones, so that equal expressions read alike, and finds out whether it can
 // hold for anyone.
 func (x expression) normal() expression {
-	if x.nothing {
+	if x.nothing || !slices.ContainsFunc(x.clauses, clause.irregular) {
 		return x
 	}
 	out := expression{clauses: slices.Clone(x.clauses)}
@@ -95,6 +95,9 @@ func (x expression) normal() expression {
 	}
 	return out
 }
+
+// irregular tells whether the clause can be written more simply, or cannot hold.
+func (c clause) irregular() bool { return !c.open && (len(c.excluded) > 0 || len(c.included) == 0) }
 
 // holds tells whether the expression holds for sorted labels.
 func (x expression) holds(labels []*label) bool {

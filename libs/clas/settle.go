@@ -10,10 +10,20 @@ import (
 // actors and Services, which is why the first steps repeat until they leave nothing to do: marks follow from rules, and rules never
 // from marks.
 func (e *Engine) settle() {
+	e.settleActors()
+	e.settlePolicy()
+}
+
+// settleActors settles who carries which labels and gets which policy, whatever is in it.
+func (e *Engine) settleActors() {
 	for e.settleRuleSets() || e.settleGroups() || e.settleHosts() || e.settleServices() {
 	}
 	e.settleKnown()
 	e.settleEnrolment()
+}
+
+// settlePolicy settles what is in the policies.
+func (e *Engine) settlePolicy() {
 	e.settleViews()
 	e.settlePolicies()
 	if !e.flushed {

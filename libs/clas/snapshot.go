@@ -31,10 +31,10 @@ type kept struct {
 // a fact, and when, is not kept. The facts are those of the call; the sequence may be consumed later, and elsewhere, while
 // the engine goes on. StoredAt is unset.
 func (e *Engine) Snapshot() iter.Seq[*ringfencev1.SnapshotEntry] {
-	facts := make([]kept, 0, len(e.cluster.pods)+len(e.provision.objects)+64)
-	for _, p := range e.cluster.pods {
+	facts := make([]kept, 0, len(e.cluster.pods.byHash)+len(e.provision.objects)+64)
+	e.cluster.pods.all(func(p *pod) {
 		facts = append(facts, kept{sequence: p.sequence, order: 1, pod: p, group: p.group})
-	}
+	})
 	keep := func(sequence uint64, order int, write func() (string, *ringfencev1.Fact)) {
 		facts = append(facts, kept{sequence: sequence, order: order, write: write})
 	}

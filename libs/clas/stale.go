@@ -138,8 +138,8 @@ func (s *stale) pod(p *pod) {
 		return
 	}
 	s.node(p.node)
-	if !p.is(staleFlag) {
-		p.set(staleFlag, true)
+	if !p.stale {
+		p.stale = true
 		p.node.changed = append(p.node.changed, p)
 	}
 }

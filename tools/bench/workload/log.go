@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -62,7 +63,7 @@ func (c *Cluster) Log() *Log {
 	}
 	// The labels are complete only now that everything has asked for its own.
 	l.console.label(l.spare)
-	l.Messages = slices.Concat(l.labelMessages(), nodeMessages(c.Nodes))
+	l.Messages = slices.Concat(l.labelMessages(), []Message{Encode(c.labelMapEntry())}, nodeMessages(c.Nodes))
 	if c.RulesFirst {
 		l.Messages = slices.Concat(l.Messages, objects, namespaces, pods)
 	} else {
@@ -157,6 +158,21 @@ func (l *Log) labelMessages() []Message {
 	return out
 }
 
+// labelMapEntry maps the labels of pods that are labels of the console to those, key by key.
+func (c *Cluster) labelMapEntry() Entry {
+	keys := map[string]bool{}
+	for _, p := range c.Pods {
+		for _, label := range c.requested(p.Labels) {
+			keys[label.Key] = true
+		}
+	}
+	m := &ringfencev1.LabelMap{Name: "default", Uid: uidOf(1<<29 + 1)}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		m.WorkloadLabelMap = append(m.WorkloadLabelMap, &ringfencev1.LabelMapping{FromKey: key, ToKey: key})
+	}
+	return Entry{eventlog.KubernetesSubject("labelmap", "", m.GetName()), &ringfencev1.Fact{Body: &ringfencev1.Fact_LabelMap{LabelMap: m}}}
+}
+
 func nodeMessages(nodes int) []Message {
 	var out []Message
 	for i := range nodes {
@@ -176,13 +192,12 @@ func (l *Log) podEntry(number int, p Pod) Entry {
 	namespace := l.Cluster.Namespaces[p.Namespace].Name
 	m := &ringfencev1.Pod{Namespace: namespace, Name: p.Name, Uid: uidOf(number), ResourceVersion: fmt.Sprint(1_000_000 + number),
 		Node: NodeName(p.Node), Addresses: []string{addressOf(number).String()}, Phase: ringfencev1.PodPhase_POD_PHASE_RUNNING, Ready: true,
-		Labels: map[string]string{}, Annotations: map[string]string{}}
+		Labels: map[string]string{}}
 	for _, label := range p.Labels {
 		m.Labels[label.Key] = label.Value
 	}
 	for _, label := range l.Cluster.requested(p.Labels) {
 		l.console.label(label)
-		m.Annotations["com.illumio."+label.Key] = label.Value
 	}
 	return Entry{podSubject(namespace, p.Name), &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: m}}}
 }
