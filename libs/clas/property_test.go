@@ -22,6 +22,8 @@ type trial struct {
 	reader *readerState
 	log    []logged
 	tally  tally
+	// thorough asks all questions.
+	thorough bool
 }
 
 func newTrial(source rand.Source, counts tally) *trial {
@@ -53,7 +55,7 @@ func TestRandomLogsAgreeWithTheOracle(t *testing.T) {
 	for ; counts.decisions() < wanted || time.Now().Before(deadline); run++ {
 		x := newTrial(rand.NewPCG(seed, run), counts)
 		if err := x.run(stepsPerRun); err != nil {
-			t.Fatalf("RINGFENCE_SEED=%d, run %d, after %d facts: %v", seed, run, len(x.log), err)
+			t.Fatalf("RINGFENCE_SEED=%d, run %d, after %d facts: %v\n%s", seed, run, len(x.log), err, reproduction(x.log))
 		}
 	}
 	took := time.Since(began)
