@@ -123,6 +123,9 @@ func (r *readerState) set(d *pb.AddressSetDelta) error {
 		return nil
 	case d.GetReplace() != nil && proto.Equal(d.GetReplace(), old):
 		return fmt.Errorf("replaced by itself")
+	case d.GetReplace() != nil && old != nil && slices.Equal(old.GetPrefixes(), d.GetReplace().GetPrefixes()) &&
+		slices.Equal(old.GetFqdns(), d.GetReplace().GetFqdns()) && old.GetDescription() == d.GetReplace().GetDescription():
+		return fmt.Errorf("replaced, and only addresses changed")
 	case d.GetReplace() != nil:
 		r.sets[d.GetId()] = proto.CloneOf(d.GetReplace())
 		return nil
@@ -241,7 +244,7 @@ func (r *readerState) wholePolicies() error {
 	for id, p := range r.policies {
 		outbound, inbound := ruleLists(p)
 		for _, rules := range slices.Concat(outbound[:], inbound[:]) {
-			if !ascending(ids(rules, (*pb.PolicyRule).GetId)) {
+			if !slices.IsSorted(ids(rules, (*pb.PolicyRule).GetId)) {
 				return fmt.Errorf("policy %s: rules are not sorted: %v", id, rules)
 			}
 			for _, t := range terms(rules) {
@@ -332,22 +335,20 @@ func (r *readerState) equal(p clas.Policy) error {
 }
 
 func same[M proto.Message](have map[string]M, want []M, id func(M) string) error {
-	if len(have) != len(want) || !ascending(ids(want, id)) {
-		return fmt.Errorf("%d objects, want %d: %v, want %v", len(have), len(want), have, want)
+	if !ascending(ids(want, id)) {
+		return fmt.Errorf("not sorted: %v", ids(want, id))
 	}
+	extra := maps.Clone(have)
 	for _, m := range want {
 		if got := have[id(m)]; !proto.Equal(got, m) {
-			return fmt.Errorf("%s: %v, want %v", id(m), got, m)
+			return fmt.Errorf("%T %s: %v, want %v", m, id(m), got, m)
 		}
+		delete(extra, id(m))
+	}
+	for name, m := range extra {
+		return fmt.Errorf("%T %s should not be there: %v", m, name, m)
 	}
 	return nil
-}
-
-// covers tells whether any of the rules names the peer, an address or outbound a DNS name, and the port.
-func (r *readerState) covers(rules []*pb.PolicyRule, peer string, p probe) bool {
-	return slices.ContainsFunc(terms(rules), func(t *pb.PeerTerm) bool {
-		return holds(r.sets[t.GetAddressSet()], peer) && portsNamed(t.GetPorts(), p)
-	})
 }
 
 // holds tells whether a set holds an address, or has a pattern for a DNS name.

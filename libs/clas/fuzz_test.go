@@ -3,6 +3,7 @@ package clas_test
 import (
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -35,7 +36,7 @@ func village() []entry {
 // villagePolicy has an object of every kind that the console versions.
 func villagePolicy() []*pb.PceObject {
 	rule := func(n string, consumers, providers []*pb.Actor) *pb.Rule {
-		return &pb.Rule{Href: ruleHref("s", n), Enabled: true, Consumers: consumers, Providers: providers, Services: append(on(tcp(8080), icmp(8)), byHref("p"))}
+		return &pb.Rule{Href: ruleHref("s", n), Enabled: true, Consumers: consumers, Providers: providers, Services: append(on(tcp(8080), udp(53), icmp(8)), byHref("p"))}
 	}
 	list := ipList("x", span("10.0.0.0/8", ""), except("10.0.0.1", "10.0.0.3"))
 	list.GetIpList().Fqdns = []string{"*.example.com"}
@@ -54,7 +55,7 @@ func villagePolicy() []*pb.PceObject {
 // refused must leave the policy as it was; whatever is accepted must survive a snapshot, and coming twice.
 func FuzzApply(f *testing.F) {
 	world := village()
-	seeds := append(world, gone(world[0], "uid"), gone(world[10], ""), linkFact(false),
+	seeds := append(slices.Clone(world), gone(world[0], "uid"), gone(world[10], ""), linkFact(false),
 		entry{"facts.ctl.synced.watcher", &pb.Fact{Body: &pb.Fact_Synced{Synced: &pb.Synced{Producer: "watcher", Incarnation: "i"}}}},
 		podFact(&pb.Pod{Namespace: "shop", Name: "a.b", Uid: "u", RuntimeUid: "r", Node: "n1", Addresses: []string{"::ffff:10.0.0.1", "10.0.0.1"}}),
 		podFact(&pb.Pod{Namespace: "shop", Name: "web", Uid: "u", Addresses: []string{"10.0.0.256"}}))

@@ -112,7 +112,7 @@ func (g *generator) pod() entry {
 		p.Controller = &pb.ObjectRef{Kind: g.controllerKind(), Name: pick(g, []string{"d0", "d1"})}
 	}
 	if g.chance(60) {
-		p.Ports = []*pb.ContainerPort{{Name: "http", Port: pick(g, worldPorts), Protocol: pick(g, []uint32{6, 6, 6, 17})}}
+		p.Ports = []*pb.ContainerPort{{Name: "http", Port: g.backendPort(), Protocol: pick(g, []uint32{6, 6, 6, 17})}}
 	}
 	return podFact(p)
 }
@@ -176,9 +176,17 @@ func (g *generator) slice() entry {
 	s := &pb.EndpointSlice{Namespace: pick(g, worldSpaces), Name: pick(g, []string{"e0", "e1"}), Uid: pick(g, []string{"", "u1"}),
 		Service: pick(g, []string{"s0", "s1"}), Addresses: some(g, append(worldOther, worldV4[:3]...), 2)}
 	for range 1 + g.IntN(2) {
-		s.Ports = append(s.Ports, &pb.EndpointPort{Name: pick(g, []string{"", "web"}), Protocol: pick(g, []uint32{6, 6, 17}), Port: pick(g, worldPorts)})
+		s.Ports = append(s.Ports, &pb.EndpointPort{Name: pick(g, []string{"", "web"}), Protocol: pick(g, []uint32{6, 6, 17}), Port: g.backendPort()})
 	}
 	return sliceFact(s)
+}
+
+// backendPort is rarely 0, which is none.
+func (g *generator) backendPort() uint32 {
+	if g.chance(3) {
+		return 0
+	}
+	return pick(g, worldPorts)
 }
 
 func (g *generator) node() entry {

@@ -16,7 +16,18 @@ import (
 const consoleKinds = 6
 
 // edit changes an object of the console's draft.
-func (g *generator) edit() { g.redraft(g.IntN(2*consoleKinds), fmt.Sprint(g.IntN(3))) }
+func (g *generator) edit() {
+	kind := g.IntN(2 * consoleKinds)
+	g.redraft(kind, fmt.Sprint(g.IntN(namesOf(kind))))
+}
+
+// namesOf is how many objects of a kind there may be.
+func namesOf(kind int) int {
+	if kind >= consoleKinds-1 {
+		return 5
+	}
+	return 3
+}
 
 func (g *generator) redraft(kind int, name string) {
 	var o *pb.PceObject
@@ -124,8 +135,11 @@ func (g *generator) virtualService(name string) *pb.PceObject {
 	if g.chance(65) {
 		v.ServiceUid = serviceUID(pick(g, worldSpaces), pick(g, []string{"s0", "s1"}), g.IntN(2))
 	}
-	if v.ServiceUid == "" || g.chance(30) {
+	switch {
+	case v.ServiceUid == "" || g.chance(30):
 		v.Services = g.services()
+	case g.chance(5):
+		v.Services = []*pb.IngressService{byHref("never-there")}
 	}
 	for _, address := range some(g, worldVirtual, 2) {
 		v.Addresses = append(v.Addresses, &pb.VirtualServiceAddress{Address: address, Port: pick(g, []uint32{0, 0, 80, 8080})})

@@ -110,7 +110,7 @@ func (g *generator) start() []entry {
 	}
 	out = append(out, g.slice(), g.slice(), g.slice())
 	for kind := range consoleKinds {
-		for name := range 3 {
+		for name := range namesOf(kind) {
 			g.redraft(kind, fmt.Sprint(name))
 		}
 	}
@@ -220,7 +220,7 @@ func (g *generator) swap() []entry {
 	x.Addresses, y.Addresses = y.Addresses, x.Addresses
 	if g.chance(50) {
 		x.Name = fmt.Sprintf("p%d", g.IntN(6))
-		x.Uid = x.Namespace + x.Name + "uid9"
+		x.Uid, x.RuntimeUid = x.Namespace+x.Name+"uid9", ""
 		return []entry{gone(a, ""), podFact(x), podFact(y)}
 	}
 	return []entry{podFact(x), podFact(y)}

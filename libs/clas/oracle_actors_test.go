@@ -147,7 +147,7 @@ func (o *oracle) slicesOf(s *pb.Service) []*pb.EndpointSlice {
 	return out
 }
 
-// targetsOn gives the ports that a Service's port leads to at one backend.
+// targetsOn gives the ports that a Service's port leads to at one backend. A backend's port 0 is none.
 func targetsOn(p *pb.Pod, port *pb.ServicePort) []uint32 {
 	switch {
 	case port.GetTargetPort() != 0:
@@ -157,7 +157,7 @@ func targetsOn(p *pb.Pod, port *pb.ServicePort) []uint32 {
 	}
 	var out []uint32
 	for _, named := range p.GetPorts() {
-		if named.GetName() == port.GetTargetPortName() && named.GetProtocol() == port.GetProtocol() {
+		if named.GetName() == port.GetTargetPortName() && named.GetProtocol() == port.GetProtocol() && named.GetPort() != 0 {
 			out = append(out, named.GetPort())
 		}
 	}
@@ -170,7 +170,7 @@ func (o *oracle) targets(s *pb.Service, port *pb.ServicePort) []uint32 {
 	if len(s.GetSelector()) == 0 {
 		for _, x := range o.slicesOf(s) {
 			for _, p := range x.GetPorts() {
-				if p.GetName() == port.GetName() && p.GetProtocol() == port.GetProtocol() {
+				if p.GetName() == port.GetName() && p.GetProtocol() == port.GetProtocol() && p.GetPort() != 0 {
 					out = append(out, p.GetPort())
 				}
 			}

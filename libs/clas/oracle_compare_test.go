@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -68,7 +67,7 @@ func must() map[string][]string {
 		"standing":    {"open", "closed", "computed", "none", "like a known one", "known", "console is up", "no sandbox"},
 		"happenings":  {"flush", "check", "restart", "repeat"},
 		"worlds": {"label sets off", "legacy", "exposed ports", "features", "signatures", "torn signatures", "host network", "address lost",
-			"unmanaged node", "plan without a node"},
+			"unmanaged node", "plan without a node", "backends refused", "missing"},
 	}
 }
 
@@ -95,6 +94,12 @@ func (x *trial) consult(o *oracle) error {
 		return err
 	}
 	if err := x.compareNamespaces(o); err != nil {
+		return err
+	}
+	if err := x.compareSharing(o); err != nil {
+		return err
+	}
+	if err := x.compareMissing(o); err != nil {
 		return err
 	}
 	x.countWorld(o)
@@ -124,7 +129,7 @@ func (a *actor) name() string {
 	case a.service != nil:
 		return a.service.GetNamespace() + "/service/" + a.service.GetName()
 	}
-	return "workload/" + a.machine.GetHref()
+	return a.machine.GetHref()
 }
 
 // policyOf gives the id of the policy that an actor's node was told.
@@ -217,8 +222,11 @@ const (
 	inward  = 1
 )
 
-// someProbes picks what a world is asked about: worlds are worth more than questions.
+// someProbes picks what a world is asked about: worlds are worth more than questions, but where one failed.
 func (x *trial) someProbes() []int {
+	if x.thorough {
+		return x.g.Perm(len(worldProbes))
+	}
 	return x.g.Perm(len(worldProbes))[:probesPerWorld]
 }
 
@@ -227,6 +235,9 @@ const probesPerWorld = 8
 // compareEnd compares what a policy says of packets from and to all peers.
 func (x *trial) compareEnd(c *court, set *setting, end standing, policy *pb.WorkloadPolicy, probes []int) error {
 	if err := x.comparePolicy(c.oracle, end, policy); err != nil {
+		return err
+	}
+	if err := x.compareWarnings(c, end, policy); err != nil {
 		return err
 	}
 	lines := set.lines(policy)
@@ -326,106 +337,56 @@ func (x *trial) comparePolicy(o *oracle, end standing, policy *pb.WorkloadPolicy
 	return nil
 }
 
-// comparePlans compares who is planned where, and what the nodes are told of them.
-func (x *trial) comparePlans(o *oracle) error {
-	planned := map[string]int{}
-	for _, end := range o.standings() {
-		if p := end.actor.pod; p != nil && p.GetNode() != "" {
-			planned[p.GetNode()]++
-			if err := x.comparePod(o, p); err != nil {
-				return fmt.Errorf("pod %s: %w", end.actor.name(), err)
+// compareWarnings compares of which Services a policy says that connections to some of their backends are refused.
+func (x *trial) compareWarnings(c *court, end standing, policy *pb.WorkloadPolicy) error {
+	for i, r := range c.rulings {
+		if r.kind != byAllow || slices.ContainsFunc(c.rulings[:i], func(before *ruling) bool { return before.href == r.href && before.kind == byAllow }) {
+			continue
+		}
+		for _, a := range c.actors {
+			if a.service == nil {
+				continue
+			}
+			name := a.service.GetNamespace() + "/" + a.service.GetName()
+			warned := slices.ContainsFunc(policy.GetWarnings(), func(w string) bool {
+				return strings.Contains(w, r.href) && strings.Contains(w, " "+name)
+			})
+			if want := c.refusesSome(end, r.href, a); warned != want {
+				return fmt.Errorf("rule %s and Service %s: warned %t, the oracle says %t: %q", r.href, name, warned, want, policy.GetWarnings())
+			} else if want {
+				x.tally.add("worlds", "backends refused")
 			}
 		}
 	}
-	want := maps.Clone(planned)
-	for _, f := range o.nodes {
-		want[f.fact.GetNode().GetName()] += 0
-	}
-	for node, plan := range x.reader.plans {
-		if n, there := want[node]; !there || len(plan.GetPods()) != n {
-			return fmt.Errorf("plan %s: %d pods, the oracle says %d: %v", node, len(plan.GetPods()), n, plan)
-		}
-		if want := canonicalIPs(o.nodeAddresses(node)); !slices.Equal(plan.GetNodeAddresses(), slices.Sorted(slices.Values(want))) {
-			return fmt.Errorf("plan %s: node addresses %v, the oracle says %v", node, plan.GetNodeAddresses(), want)
-		}
-		if managed := o.actorOf(func(a *actor) bool { return a.node != nil && a.node.GetName() == node }) != nil; managed != (plan.GetNodePolicy() != "") {
-			return fmt.Errorf("plan %s: node policy %q, the oracle says managed: %t", node, plan.GetNodePolicy(), managed)
-		}
-		if o.last[k8s("node", "", node)].fact == nil {
-			x.tally.add("worlds", "plan without a node")
-		}
-		if delete(want, node); len(plan.GetFeatures()) > 0 {
-			x.tally.add("worlds", "features")
-		}
-	}
-	if len(want) > 0 {
-		return fmt.Errorf("no plans for %v", want)
-	}
 	return nil
 }
 
-func (x *trial) comparePod(o *oracle, p *pb.Pod) error {
-	got := x.reader.planned(p)
-	if got == nil {
-		return fmt.Errorf("not in the plan of %s, which has %v", p.GetNode(), x.reader.plans[p.GetNode()])
+// refusesSome tells whether an allow rule lets an end send to a Service of whose backends some do not provide.
+func (c *court) refusesSome(end standing, href string, service *actor) bool {
+	if end.mode == pb.EnforcementMode_ENFORCEMENT_MODE_IDLE || end.degraded != pb.DegradedPolicy_DEGRADED_POLICY_UNSPECIFIED {
+		return false
 	}
-	if got.GetNamespace() != p.GetNamespace() || got.GetName() != p.GetName() || !slices.Equal(got.GetAddresses(), canonicalIPs(p.GetAddresses())) {
-		return fmt.Errorf("planned as %v", got)
-	}
-	exposed := o.exposed(p)
-	if !slices.EqualFunc(got.GetExposed(), exposed, func(a, b *pb.ExposedPort) bool { return compareExposed(a, b) == 0 }) {
-		return fmt.Errorf("exposed %v, the oracle says %v", got.GetExposed(), exposed)
-	}
-	if len(exposed) > 0 {
-		x.tally.add("worlds", "exposed ports")
-	}
-	return nil
+	return slices.ContainsFunc(c.rulings, func(r *ruling) bool {
+		return r.kind == byAllow && r.href == href && c.consumes(r.consumers, end.actor) && c.opensAny(r, service) &&
+			slices.ContainsFunc(c.backends(service.service), func(p *pb.Pod) bool { return !p.GetHostNetwork() && !c.provides(r.providers, p) })
+	})
 }
 
-// canonicalIPs gives addresses as policy writes them, in their order, each once.
-func canonicalIPs(addresses []string) []string {
-	var out []string
-	for _, a := range addresses {
-		if text := netip.MustParseAddr(a).Unmap().String(); !slices.Contains(out, text) {
-			out = append(out, text)
-		}
+// opensAny tells whether a rule opens any port of a Service.
+func (c *court) opensAny(r *ruling, a *actor) bool {
+	opens := func(ranges []*pb.PortRange) bool {
+		return a.service.GetType() != "ExternalName" &&
+			slices.ContainsFunc(a.service.GetPorts(), func(p *pb.ServicePort) bool { return c.opens(a.service, p, ranges) })
 	}
-	return out
+	return c.has(r.providers, a) && opens(r.ports) || slices.ContainsFunc(c.virtuals(r.providers), func(v virtual) bool {
+		return v.service == nil && c.providedBy(v, a) && opens(c.ports(v.message.GetServices()))
+	})
 }
 
-func (x *trial) compareNamespaces(o *oracle) error {
-	if x.reader.start != o.startPolicy() {
-		return fmt.Errorf("start policy %s, the oracle says %s", x.reader.start, o.startPolicy())
-	}
-	want := o.namespaceNames()
-	if got := slices.Sorted(maps.Keys(x.reader.namespaces)); !slices.Equal(got, want) {
-		return fmt.Errorf("namespaces %v, the oracle says %v", got, want)
-	}
-	for _, name := range want {
-		got, profile := x.reader.namespaces[name], o.profile(name)
-		mode := profile.GetEnforcementMode()
-		if !profile.GetManaged() {
-			mode = pb.EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED
-		}
-		if got.GetManaged() != profile.GetManaged() || got.GetMode() != mode {
-			return fmt.Errorf("namespace %s: %v, the oracle says %s, managed: %t", name, got, mode, profile.GetManaged())
-		}
-		signatures, torn := o.signatures(name, func(p *pb.Pod) string { return x.reader.planned(p).GetPolicy() })
-		told := map[string]string{}
-		for _, s := range got.GetSignatures() {
-			told[s.GetHash()] = s.GetPolicy()
-		}
-		if !maps.Equal(told, signatures) {
-			return fmt.Errorf("namespace %s: signatures %v, the oracle says %v", name, told, signatures)
-		}
-		if len(signatures) > 0 {
-			x.tally.add("worlds", "signatures")
-		}
-		if torn {
-			x.tally.add("worlds", "torn signatures")
-		}
-	}
-	return nil
+// provides tells whether a pod is a provider.
+func (c *court) provides(s side, p *pb.Pod) bool {
+	a := c.actorOf(func(a *actor) bool { return a.pod == p })
+	return a != nil && (c.has(s, a) || slices.ContainsFunc(c.virtuals(s), func(v virtual) bool { return c.providedBy(v, a) }))
 }
 
 // countWorld counts what a world has.

@@ -30,11 +30,61 @@ func (x *trial) compareExplanations(c *court, addresses int) error {
 		if x.tally.add("explained", string(want)); got.Verdict != want {
 			return fmt.Errorf("explain: %s, the oracle says %s", got.Text(), want)
 		}
+		if err := c.compareSides(got, from, to, on); err != nil {
+			return fmt.Errorf("explain: %s: %w", got.Text(), err)
+		}
 	}
 	return x.compareEndpoints(c)
 }
 
-// explain puts the ends together, each by its own mode. It does not follow node ports.
+// compareSides compares what explain says of each end, between ends that nothing translates.
+func (c *court) compareSides(x clas.Explanation, from, to, on int) error {
+	if s, has := c.standingAt(c.peers[from]); has != (x.Outbound.Kind != "") {
+		return fmt.Errorf("the source has a policy: %t, the oracle says %t", !has, has)
+	} else if has {
+		want := c.outbound(s, to, on)
+		if !c.same(x.Outbound, want, func(i int) way { return c.sends(i, s, to, on) }) {
+			return fmt.Errorf("outbound decided by %s, the oracle says %s", x.Outbound.Kind, want)
+		}
+	}
+	if net.ParseIP(c.peers[to]) == nil || c.owner(c.peers[to]).fact.GetService() != nil {
+		return nil
+	}
+	if s, has := c.standingAt(c.peers[to]); has != (x.Inbound.Kind != "") {
+		return fmt.Errorf("the destination has a policy: %t, the oracle says %t", !has, has)
+	} else if has {
+		want := c.inbound(s, from, on)
+		if !c.same(x.Inbound, want, func(i int) way { return c.receives(i, s, from, on) }) {
+			return fmt.Errorf("inbound decided by %s, the oracle says %s", x.Inbound.Kind, want)
+		}
+	}
+	return nil
+}
+
+// same tells whether explain names what the oracle lets decide. In idle nothing is decided, and what explain says is all one.
+func (c *court) same(got clas.Side, want decision, match func(int) way) bool {
+	if want.kind == byIdle {
+		return true
+	}
+	kind := got.Kind
+	if kind == clas.KindBoundary {
+		kind = byDeny
+	}
+	if kind != want.kind {
+		return false
+	}
+	if want.ruling == nil {
+		return got.RuleHref == ""
+	}
+	for i, r := range c.rulings {
+		if r.kind == kind && r.href == got.RuleHref && r.boundary == (got.Kind == clas.KindBoundary) && match(i) != nowhere {
+			return true
+		}
+	}
+	return false
+}
+
+// explain puts the ends together, each by its own mode.
 func (c *court) explain(from, to, on int) (verdictOf clas.Verdict, comparable bool) {
 	source, destination := c.peers[from], c.peers[to]
 	out := clas.Allowed
@@ -44,7 +94,7 @@ func (c *court) explain(from, to, on int) (verdictOf clas.Verdict, comparable bo
 	if net.ParseIP(destination) == nil {
 		return out, true
 	}
-	if is4(source) != is4(destination) || c.servesAt(destination, worldProbes[on]) {
+	if is4(source) != is4(destination) {
 		return "", false
 	}
 	if s := c.owner(destination).fact.GetService(); s != nil {
@@ -60,43 +110,55 @@ func is4(address string) bool { return net.ParseIP(address).To4() != nil }
 
 // standingAt gives the end that owns an address, if it has a policy that somebody enforces.
 func (c *court) standingAt(address string) (standing, bool) {
-	a := c.owner(address).actor
+	return c.enforced(c.owner(address).actor)
+}
+
+func (c *court) enforced(a *actor) (standing, bool) {
 	if a == nil || a.pod != nil && a.pod.GetNode() == "" {
 		return standing{}, false
 	}
 	return c.standing(a)
 }
 
-// servesAt tells whether the address is a node's, and the port some Service's there.
-func (c *court) servesAt(address string, p probe) bool {
-	return c.owner(address).fact.GetNode() != nil && slices.ContainsFunc(c.services, func(f logged) bool {
-		s := f.fact.GetService()
-		return exposes(s) && slices.ContainsFunc(s.GetPorts(), func(port *pb.ServicePort) bool {
-			return port.GetProtocol() == p.protocol && port.GetNodePort() == p.port
-		})
-	})
-}
-
-// behind is the worst that happens at the backends of a Service.
+// behind is the worst that happens behind a Service, on a port that it has.
 func (c *court) behind(s *pb.Service, from int, v4 bool, p probe) clas.Verdict {
 	out := clas.Allowed
-	for _, pod := range c.backends(s) {
-		a := c.actorOf(func(a *actor) bool { return a.pod == pod })
-		if a == nil || !slices.ContainsFunc(pod.GetAddresses(), func(ip string) bool { return is4(ip) == v4 }) {
+	at := func(end standing, has bool, port uint32) {
+		if has {
+			out = worse(out, verdict(c.arriving(end, c.peers[from], probe{protocol: p.protocol, port: port}).kind, end.mode))
+		}
+	}
+	for _, port := range s.GetPorts() {
+		if port.GetProtocol() != p.protocol || port.GetPort() != p.port {
 			continue
 		}
-		end, has := c.standing(a)
-		for _, port := range s.GetPorts() {
-			if !has || pod.GetNode() == "" || port.GetProtocol() != p.protocol || port.GetPort() != p.port {
-				continue
+		for _, pod := range c.backends(s) {
+			if slices.ContainsFunc(pod.GetAddresses(), func(ip string) bool { return is4(ip) == v4 }) {
+				end, has := c.endOf(pod)
+				for _, target := range targetsOn(pod, port) {
+					at(end, has, target)
+				}
 			}
-			for _, target := range targetsOn(pod, port) {
-				on := slices.Index(worldProbes, probe{protocol: p.protocol, port: target})
-				out = worse(out, verdict(c.inbound(end, from, on).kind, end.mode))
+		}
+		for _, x := range c.slicesOf(s) {
+			for _, p := range x.GetPorts() {
+				for _, address := range x.GetAddresses() {
+					if p.GetName() == port.GetName() && p.GetProtocol() == port.GetProtocol() && p.GetPort() != 0 && is4(address) == v4 {
+						end, has := c.standingAt(address)
+						at(end, has, p.GetPort())
+					}
+				}
 			}
 		}
 	}
 	return out
+}
+
+// endOf gives what is enforced at a pod: on the host network, its node's policy.
+func (c *court) endOf(pod *pb.Pod) (standing, bool) {
+	return c.enforced(c.actorOf(func(a *actor) bool {
+		return a.pod == pod || pod.GetHostNetwork() && a.node != nil && a.node.GetName() == pod.GetNode()
+	}))
 }
 
 // compareEndpoints compares what explain says of the actors themselves: labels with their sources, and the policy.
@@ -128,7 +190,7 @@ func (x *trial) compareEndpoints(c *court) error {
 func (x *trial) endpoint(a *actor) (*clas.Endpoint, error) {
 	q := clas.Query{Source: a.name(), Destination: "db.example.com", Port: 80, Protocol: 6}
 	addresses := slices.Concat(a.pod.GetAddresses(), a.node.GetAddresses(), a.machine.GetAddresses(), a.service.GetClusterIps(), a.service.GetExternalAddresses())
-	if len(addresses) == 0 {
+	if len(addresses) == 0 || a.service.GetType() == "ExternalName" {
 		return nil, nil
 	}
 	if a.service != nil {

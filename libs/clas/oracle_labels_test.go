@@ -206,14 +206,10 @@ func asksForLabels(annotations map[string]string) bool {
 	return false
 }
 
-// agreed is the one label set of the pods, nil where there is none or more than one. Those on the host network carry none: they
-// are their node.
+// agreed is the one label set of the pods, nil where there is none or more than one.
 func (o *oracle) agreed(pods []*pb.Pod) map[string]string {
 	var agreed map[string]string
 	for _, p := range pods {
-		if p.GetHostNetwork() {
-			continue
-		}
 		labels := o.ofPod(p).labels
 		if agreed != nil && !maps.Equal(agreed, labels) {
 			return nil
@@ -230,13 +226,9 @@ func (o *oracle) host(n *pb.Node) *pb.PceWorkload {
 	}).fact.GetPceWorkload()
 }
 
-// pairing is the pairing profile that nodes have before the console knows them: the latest, nil where that is not enabled.
+// pairing is the pairing profile that nodes have before the console knows them, or nil.
 func (o *oracle) pairing() *pb.PairingProfile {
-	p := latest(o.facts, func(f logged) bool { return f.fact.GetPairingProfile() != nil }).fact.GetPairingProfile()
-	if !p.GetEnabled() {
-		return nil
-	}
-	return p
+	return latest(o.facts, func(f logged) bool { return f.fact.GetPairingProfile().GetEnabled() }).fact.GetPairingProfile()
 }
 
 // nodeManaged tells whether a node is managed, and in which mode.
@@ -250,7 +242,7 @@ func (o *oracle) nodeManaged(n *pb.Node) (pb.EnforcementMode, bool) {
 
 func specified(mode pb.EnforcementMode) pb.EnforcementMode {
 	if mode == pb.EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED {
-		return pb.EnforcementMode_ENFORCEMENT_MODE_VISIBILITY_ONLY
+		return pb.EnforcementMode_ENFORCEMENT_MODE_IDLE
 	}
 	return mode
 }

@@ -68,12 +68,14 @@ const (
 	toNodePort
 	toVirtual
 	toProvider
+	toSlice
 )
 
 // wayNames are those of the counts that the test prints.
 var wayNames = map[way]string{toPod: "pod", toNode: "node", toExternal: "external workload", toAddress: "IP list", toName: "IP list by name",
 	toExternalName: "ExternalName Service", toClusterIP: "Service at its ClusterIP", toOutside: "Service at its external address",
-	toNodePort: "Service at a node port", toVirtual: "virtual service at its own address", toProvider: "virtual service at a provider"}
+	toNodePort: "Service at a node port", toVirtual: "virtual service at its own address", toProvider: "virtual service at a provider",
+	toSlice: "virtual service at an endpoint"}
 
 // reached tells whether the destination, an address or a DNS name, is on the provider side on the port, and how. The ranges
 // are those of the rule.
@@ -197,18 +199,29 @@ func (o *oracle) opens(s *pb.Service, port *pb.ServicePort, ranges []*pb.PortRan
 
 // virtualAt tells whether the address answers for a virtual service on the port.
 func (o *oracle) virtualAt(v virtual, to string, p probe) way {
-	if v.service == nil && slices.ContainsFunc(v.message.GetAddresses(), func(a *pb.VirtualServiceAddress) bool {
+	if v.service != nil {
+		if how := o.servedAt(v.service, []*pb.PortRange{{Protocol: -1}}, to, p); how != nowhere {
+			return how
+		}
+	} else if slices.ContainsFunc(v.message.GetAddresses(), func(a *pb.VirtualServiceAddress) bool {
 		return hasIP([]string{a.GetAddress()}, to) && o.answers(v, a.GetPort(), p)
 	}) {
 		return toVirtual
 	}
-	if v.service != nil && o.managed(v.service.GetNamespace()) {
-		if how := o.servedAt(v.service, []*pb.PortRange{{Protocol: -1}}, to, p); how != nowhere {
-			return how
-		}
-	}
-	if owner := o.owner(to).actor; owner != nil && o.providedBy(v, owner) && o.virtualPort(v, p) {
+	if owner := o.owner(to).actor; owner != nil && owner.service == nil && o.providedBy(v, owner) && o.virtualPort(v, p) {
 		return toProvider
+	}
+	if v.service != nil && o.virtualPort(v, p) && slices.ContainsFunc(o.slicesOf(v.service), func(x *pb.EndpointSlice) bool {
+		return hasIP(x.GetAddresses(), to)
+	}) {
+		return toSlice
+	}
+	for _, a := range o.actors {
+		if v.service == nil && a.service != nil && o.providedBy(v, a) {
+			if how := o.servedAt(a.service, o.ports(v.message.GetServices()), to, p); how != nowhere {
+				return how
+			}
+		}
 	}
 	return nowhere
 }
@@ -225,7 +238,7 @@ func (o *oracle) answers(v virtual, port uint32, p probe) bool {
 
 // virtualPort tells whether those that provide a virtual service provide it on the port.
 func (o *oracle) virtualPort(v virtual, p probe) bool {
-	if v.service == nil {
+	if len(v.message.GetServices()) > 0 || v.service == nil {
 		return portsNamed(o.ports(v.message.GetServices()), p)
 	}
 	return slices.ContainsFunc(v.service.GetPorts(), func(port *pb.ServicePort) bool {
@@ -236,8 +249,17 @@ func (o *oracle) virtualPort(v virtual, p probe) bool {
 // sent tells whether the source, an address, is on the consumer side.
 func (o *oracle) sent(s side, from string) bool {
 	owner := o.owner(from).actor
-	return owner != nil && owner.service == nil && o.consumes(s, owner) ||
-		slices.ContainsFunc(o.ipLists(s), func(l *pb.IpList) bool { return listed(l, from) })
+	if owner != nil && owner.service == nil && o.consumes(s, owner) {
+		return true
+	}
+	if slices.ContainsFunc(o.ipLists(s), func(l *pb.IpList) bool { return listed(l, from) }) {
+		return true
+	}
+	return slices.ContainsFunc(o.virtuals(s), func(v virtual) bool {
+		return v.service != nil && slices.ContainsFunc(o.slicesOf(v.service), func(x *pb.EndpointSlice) bool {
+			return hasIP(x.GetAddresses(), from)
+		})
+	})
 }
 
 // consumes tells whether a workload is on the consumer side, by itself or as one that provides a virtual service there.

@@ -1,7 +1,6 @@
 package clas_test
 
 import (
-	"maps"
 	"slices"
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -86,8 +85,7 @@ func (d *demand) add(excluded bool, value string, exists bool) {
 }
 
 func (o *oracle) addGroup(part *labelPart, href string, excluded bool) {
-	key := o.console[href].GetLabelGroup().GetKey()
-	values, readable := o.group(href, key, nil)
+	key, values, readable := o.group(href, nil)
 	if !readable {
 		part.unreadable = true
 		return
@@ -98,25 +96,25 @@ func (o *oracle) addGroup(part *labelPart, href string, excluded bool) {
 	}
 }
 
-// group gives the values of a key in a label group and its sub-groups; path are the groups that it was reached by.
-func (o *oracle) group(href, key string, path []string) (values []string, readable bool) {
+// group gives the values of a label group with its sub-groups; path are the groups that it was reached by.
+func (o *oracle) group(href string, path []string) (key string, values []string, readable bool) {
 	g := o.console[href].GetLabelGroup()
 	if g == nil || slices.Contains(path, href) {
-		return nil, false
+		return "", nil, false
 	}
 	for _, label := range g.GetLabels() {
-		if k, value, exists := o.label(label); exists && k == key {
+		if key, value, exists := o.label(label); exists && key == g.GetKey() {
 			values = append(values, value)
 		}
 	}
 	for _, sub := range g.GetSubGroups() {
-		more, readable := o.group(sub, key, append(slices.Clone(path), href))
-		if !readable {
-			return nil, false
+		key, more, readable := o.group(sub, append(slices.Clone(path), href))
+		if !readable || key != g.GetKey() {
+			return "", nil, false
 		}
 		values = append(values, more...)
 	}
-	return values, true
+	return g.GetKey(), values, true
 }
 
 // fulfils tells whether labels fulfil the part.
@@ -133,20 +131,11 @@ func (l labelPart) fulfils(labels map[string]string) bool {
 	return true
 }
 
-// possible tells whether there are labels that fulfil the part.
-func (l labelPart) possible() bool {
-	for _, d := range l.demands {
-		maps.DeleteFunc(d.included, func(value string, _ bool) bool { return d.forbidden[value] })
-		if d.includes && len(d.included) == 0 {
-			return false
-		}
+// inScope tells whether labels are in a scope; an empty one covers everything.
+func (o *oracle) inScope(labels map[string]string, s *pb.Scope) bool {
+	if len(s.GetEntries()) == 0 {
+		return true
 	}
-	return !l.unreadable
-}
-
-// covers tells whether a scope can cover anybody. One that cannot, because of what is missing or out of place, is as if it were
-// not there.
-func (o *oracle) covers(s *pb.Scope) bool {
 	for _, entry := range s.GetEntries() {
 		switch entry.GetActor().(type) {
 		case *pb.Actor_Label, *pb.Actor_LabelGroup, *pb.Actor_ExcludedLabel, *pb.Actor_ExcludedLabelGroup:
@@ -154,12 +143,7 @@ func (o *oracle) covers(s *pb.Scope) bool {
 			return false
 		}
 	}
-	return o.labelPart(s.GetEntries()).possible()
-}
-
-// inScope tells whether labels are in a scope; an empty one covers everything.
-func (o *oracle) inScope(labels map[string]string, s *pb.Scope) bool {
-	return len(s.GetEntries()) == 0 || o.covers(s) && o.labelPart(s.GetEntries()).fulfils(labels)
+	return o.labelPart(s.GetEntries()).fulfils(labels)
 }
 
 // side is one side of a rule within a scope; scope is nil where nothing narrows it.
@@ -211,7 +195,7 @@ func (o *oracle) virtuals(s side) []virtual {
 	var out []virtual
 	for _, a := range s.actors {
 		if v := o.console[a.GetVirtualService()].GetVirtualService(); v != nil && o.virtualInScope(v, s.scope) {
-			out = append(out, o.virtual(v))
+			out = append(out, o.virtual(v)...)
 		}
 	}
 	if !s.standsFor(pb.LabelResolution_LABEL_RESOLUTION_VIRTUAL_SERVICES) {
@@ -221,7 +205,7 @@ func (o *oracle) virtuals(s side) []virtual {
 	for _, object := range o.console {
 		v := object.GetVirtualService()
 		if v != nil && (part.ams || part.fulfils(o.ofHrefs(v.GetLabels()).labels)) && o.virtualInScope(v, s.scope) {
-			out = append(out, o.virtual(v))
+			out = append(out, o.virtual(v)...)
 		}
 	}
 	if o.settings.GetClusterMode() == "legacy" {
@@ -238,19 +222,21 @@ func (o *oracle) virtualInScope(v *pb.VirtualService, scope *pb.Scope) bool {
 	return scope == nil || o.inScope(o.ofHrefs(v.GetLabels()).labels, scope)
 }
 
-func (o *oracle) virtual(v *pb.VirtualService) virtual {
-	for _, f := range o.services {
-		if s := f.fact.GetService(); v.GetServiceUid() != "" && s.GetUid() == v.GetServiceUid() {
-			return virtual{message: v, service: s}
-		}
+// virtual gives what a virtual service is: none where it is a Service that takes no part.
+func (o *oracle) virtual(v *pb.VirtualService) []virtual {
+	s := latest(o.services, func(f logged) bool {
+		return v.GetServiceUid() != "" && f.fact.GetService().GetUid() == v.GetServiceUid()
+	}).fact.GetService()
+	if s != nil && !o.managed(s.GetNamespace()) {
+		return nil
 	}
-	return virtual{message: v}
+	return []virtual{{message: v, service: s}}
 }
 
-// providedBy tells whether a workload provides a virtual service. Services do not: it is they that are provided.
+// providedBy tells whether a workload provides a virtual service.
 func (o *oracle) providedBy(v virtual, a *actor) bool {
 	if v.service != nil {
 		return a.pod != nil && backs(a.pod, v.service)
 	}
-	return a.service == nil && slices.ContainsFunc(v.message.GetWorkloads(), func(href string) bool { return o.names(href, a) })
+	return slices.ContainsFunc(v.message.GetWorkloads(), func(href string) bool { return o.names(href, a) })
 }

@@ -37,9 +37,7 @@ func (o *oracle) rulings() []*ruling {
 		set, b := o.console[href].GetRuleSet(), o.console[href].GetEnforcementBoundary()
 		if set.GetEnabled() {
 			for _, scope := range set.GetScopes() {
-				if o.covers(scope) {
-					out = append(out, o.rulingsOf(set, scope)...)
-				}
+				out = append(out, o.rulingsOf(set, scope)...)
 			}
 		}
 		if b.GetEnabled() {
@@ -164,6 +162,16 @@ func (c *court) receives(i int, end standing, peer, on int) way {
 		return nowhere
 	}
 	return here
+}
+
+// arriving decides about a packet on any port.
+func (c *court) arriving(end standing, from string, p probe) decision {
+	return c.decide(end, hasIP(end.own, from), func(i int) way {
+		if r := c.rulings[i]; c.sent(r.consumers, from) && c.admits(r.providers, r.ports, end.actor, p) {
+			return here
+		}
+		return nowhere
+	})
 }
 
 // decide lets a packet meet the rulings in their order.
