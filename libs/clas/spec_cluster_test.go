@@ -181,7 +181,8 @@ func (r *specRun) writeNode() {
 // writeLabelMap: label-map, with one entry a nested line: workload FROM -> TO [create] [values FROM=TO...], or node.
 func (r *specRun) writeLabelMap() {
 	m := &pb.LabelMap{Name: "default"}
-	for _, l := range r.at.nested {
+	directive := r.at
+	for _, l := range directive.nested {
 		r.at = l
 		p := r.phrase("-> values", "create")
 		entry := &pb.LabelMapping{FromKey: p.one(""), ToKey: p.one("->"), AllowCreate: p.has("create")}
@@ -198,6 +199,7 @@ func (r *specRun) writeLabelMap() {
 			r.stop("an entry is for workload or node")
 		}
 	}
+	r.at = directive
 	r.write("label-map", entry{k8s("labelmap", "", "default"), &pb.Fact{Body: &pb.Fact_LabelMap{LabelMap: m}}})
 }
 

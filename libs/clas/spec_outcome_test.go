@@ -1,13 +1,16 @@
 package clas_test
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/ringfence/ringfence/libs/clas"
 )
@@ -58,7 +61,7 @@ func (r *specRun) expectTerms(outbound bool) {
 	if !ok || len(endpoints) != 1 {
 		r.stop("want ENDPOINT by RULE")
 	}
-	var want []string
+	want := opened{}
 	for group := range strings.SplitSeq(text, ";") {
 		if text == "nothing" {
 			break
@@ -66,36 +69,68 @@ func (r *specRun) expectTerms(outbound bool) {
 		addresses, ports, _ := strings.Cut(group, " at ")
 		for _, a := range commaList(addresses) {
 			for _, p := range commaList(ports) {
-				want = append(want, a+" at "+portText(r.portRange(p)))
+				want[a] = append(want[a], r.portRange(p))
 			}
 		}
 	}
-	slices.Sort(want)
-	got := r.termsOf(r.policyOf(name), r.ruleHref(who), outbound)
-	r.check(slices.Equal(got, want), "got %s", strings.Join(got, "; "))
+	got := r.openedBy(r.policyOf(name), r.ruleHref(who), outbound)
+	r.check(got.String() == want.String(), "got %s", got)
 }
 
-// termsOf gives every pair of member and port range of a rule in a policy, in the list of its kind.
-func (r *specRun) termsOf(p *pb.WorkloadPolicy, href string, outbound bool) []string {
+// opened gives the ports that are opened, or blocked, for each member of an address set.
+type opened map[string][]*pb.PortRange
+
+// String is the same for equal ports, however they are divided over terms.
+func (o opened) String() string {
+	var out []string
+	for _, member := range slices.Sorted(maps.Keys(o)) {
+		for _, p := range merged(o[member]) {
+			out = append(out, member+" at "+portText(p))
+		}
+	}
+	return strings.Join(slices.Compact(out), "; ")
+}
+
+// merged joins adjacent ranges of one protocol.
+func merged(ports []*pb.PortRange) []*pb.PortRange {
+	sorted := slices.SortedFunc(slices.Values(ports), func(a, b *pb.PortRange) int {
+		return cmp.Or(cmp.Compare(a.GetProtocol(), b.GetProtocol()), cmp.Compare(a.GetPort(), b.GetPort()), cmp.Compare(portText(a), portText(b)))
+	})
+	var out []*pb.PortRange
+	for _, p := range sorted {
+		last := &pb.PortRange{}
+		if len(out) > 0 {
+			last = out[len(out)-1]
+		}
+		if p.GetPort() > 0 && last.GetPort() > 0 && p.GetProtocol() == last.GetProtocol() && p.GetPort() <= upTo(last)+1 {
+			last.ToPort = max(upTo(last), upTo(p))
+			continue
+		}
+		out = append(out, proto.CloneOf(p))
+	}
+	return out
+}
+
+func upTo(p *pb.PortRange) uint32 { return max(p.GetPort(), p.GetToPort()) }
+
+// openedBy reads what a rule opens in a policy, from the list of its kind.
+func (r *specRun) openedBy(p *pb.WorkloadPolicy, href string, outbound bool) opened {
 	lists := map[string][]*pb.PolicyRule{"allow": p.GetInbound(), "deny": p.GetInboundDeny(), "boundary": p.GetInboundDeny(), "override deny": p.GetInboundOverrideDeny()}
 	if outbound {
 		lists = map[string][]*pb.PolicyRule{"allow": p.GetOutbound(), "deny": p.GetOutboundDeny(), "boundary": p.GetOutboundDeny(), "override deny": p.GetOutboundOverrideDeny()}
 	}
-	var out []string
+	out := opened{}
 	for _, rule := range lists[r.console.kinds[href]] {
 		for _, term := range rule.GetTerms() {
 			if rule.GetHref() != href {
 				continue
 			}
 			for _, member := range membersOf(r.setByID(term.GetAddressSet())) {
-				for _, port := range term.GetPorts() {
-					out = append(out, member+" at "+portText(port))
-				}
+				out[member] = append(out[member], term.GetPorts()...)
 			}
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return out
 }
 
 func membersOf(s *pb.AddressSet) []string {
@@ -118,7 +153,7 @@ func portText(p *pb.PortRange) string {
 	case p.GetPort() == 0:
 		return protocol
 	}
-	return fmt.Sprintf("%d-%d/%s", p.GetPort(), max(p.GetPort(), p.GetToPort()), protocol)
+	return fmt.Sprintf("%d-%d/%s", p.GetPort(), upTo(p), protocol)
 }
 
 // expectMode: mode ENDPOINT[, ENDPOINT]: MODE, of the policy that is enforced.
