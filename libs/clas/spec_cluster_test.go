@@ -44,11 +44,11 @@ func (r *specRun) writeNamespace() {
 	}
 }
 
-// writePod: pod NAMESPACE/NAME with clauses. A pod runs and is ready unless said otherwise.
+// writePod: pod NAMESPACE/NAME with clauses. A pod runs and is ready, and has its name as uid, unless said otherwise.
 func (r *specRun) writePod() {
 	p := r.phrase("on at labelled annotated of ports phase uid runtime-uid", "host-network without-sandbox not-ready terminating")
 	name := r.split(p.one(""), 2)
-	m := &pb.Pod{Namespace: name[0], Name: name[1], Uid: "uid-" + name[1], Node: p.one("on"), Addresses: p.list("at"),
+	m := &pb.Pod{Namespace: name[0], Name: name[1], Uid: p.one(""), Node: p.one("on"), Addresses: p.list("at"),
 		Phase: r.phase(p), Ready: !p.has("not-ready"), HostNetwork: p.has("host-network"), Labels: p.pairs("labelled"),
 		Annotations: specAnnotations(p.pairs("annotated")), Terminating: p.has("terminating"), RuntimeUid: p.one("runtime-uid"),
 		WithoutSandbox: p.has("without-sandbox")}

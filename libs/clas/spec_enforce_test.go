@@ -161,7 +161,7 @@ func portMatches(p *pb.PortRange, q clas.Query, port uint16) bool {
 func setMatches(s *pb.AddressSet, outbound bool, peer string) bool {
 	address, err := netip.ParseAddr(peer)
 	if err != nil {
-		return outbound && slices.ContainsFunc(s.GetFqdns(), func(pattern string) bool { return nameMatches(pattern, peer) })
+		return outbound && slices.ContainsFunc(s.GetFqdns(), func(pattern string) bool { return fqdnMatches(pattern, peer) })
 	}
 	for _, member := range s.GetAddresses() {
 		if a, ok := netip.AddrFromSlice(member); ok && a == address {
@@ -171,8 +171,8 @@ func setMatches(s *pb.AddressSet, outbound bool, peer string) bool {
 	return slices.ContainsFunc(s.GetPrefixes(), func(p string) bool { return netip.MustParsePrefix(p).Contains(address) })
 }
 
-// nameMatches lets * stand for any run of characters. Names have no slash, the only character at which path.Match stops.
-func nameMatches(pattern, name string) bool {
+// fqdnMatches lets * stand for any run of characters. Names have no slash, the only character at which path.Match stops.
+func fqdnMatches(pattern, name string) bool {
 	normal := func(s string) string { return strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(s, "fqdn:"), ".")) }
 	ok, err := path.Match(normal(pattern), normal(name))
 	return err == nil && ok
