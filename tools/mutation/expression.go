@@ -31,9 +31,9 @@ func (i *instrumenter) conjunction(b *ast.BinaryExpr) {
 		function, other = "mutantOr", "&&"
 	}
 	id := i.add(b, "%s for %s in `%s`", other, b.Op, i.textOf(b))
-	i.wrap(b, fmt.Sprintf("%s(%d, ", function, id), " })", func() {
+	i.wrap(b, fmt.Sprintf("%s(%d, ", function, id), ") })", func() {
 		i.expression(b.X)
-		i.replace(b.OpPos, len(b.Op.String()), ", func() bool { return ")
+		i.replace(b.OpPos, len(b.Op.String()), ", func() bool { return (") // a bracket, since the operator may end a line
 		i.expression(b.Y)
 	})
 }
