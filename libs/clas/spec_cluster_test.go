@@ -102,7 +102,6 @@ var specProtocols = map[string]uint32{"icmp": 1, "tcp": 6, "udp": 17, "gre": 47,
 
 // port reads NUMBER/PROTOCOL.
 func (r *specRun) port(text string) (number, protocol uint32) {
-	r.Helper()
 	port, name, _ := strings.Cut(text, "/")
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || specProtocols[name] == 0 {
@@ -226,7 +225,6 @@ func (r *specRun) writeSettings() {
 }
 
 func (r *specRun) enum(values map[string]int32, prefix, name string) int32 {
-	r.Helper()
 	number, ok := values[prefix+strings.ToUpper(name)]
 	if !ok {
 		r.stop("%q is no %s", name, strings.ToLower(strings.ReplaceAll(strings.TrimSuffix(prefix, "_"), "_", " ")))
@@ -235,7 +233,6 @@ func (r *specRun) enum(values map[string]int32, prefix, name string) int32 {
 }
 
 func (r *specRun) mode(name string) pb.EnforcementMode {
-	r.Helper()
 	return pb.EnforcementMode(r.enum(pb.EnforcementMode_value, "ENFORCEMENT_MODE_", name))
 }
 

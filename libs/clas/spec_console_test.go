@@ -27,7 +27,6 @@ func pceSubject(kind, href string) string {
 
 // labelOf gives the href of a label that the page writes KEY=VALUE.
 func (r *specRun) labelOf(text string) string {
-	r.Helper()
 	key, value, ok := strings.Cut(text, "=")
 	if !ok {
 		r.stop("%q is no label: KEY=VALUE", text)
@@ -36,7 +35,6 @@ func (r *specRun) labelOf(text string) string {
 }
 
 func (r *specRun) labels(words []string) []string {
-	r.Helper()
 	var out []string
 	for _, w := range words {
 		out = append(out, r.labelOf(w))

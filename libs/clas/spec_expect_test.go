@@ -42,7 +42,6 @@ type connection struct {
 
 // connection reads SOURCE[, SOURCE] -> DESTINATION[, DESTINATION] PORT[, PORT] and what follows.
 func (r *specRun) connection() connection {
-	r.Helper()
 	left, right, ok := strings.Cut(r.at.text, " -> ")
 	if !ok {
 		r.stop("want SOURCE -> DESTINATION PORT")
@@ -69,7 +68,6 @@ func leadingList(words []string) (list, rest []string) {
 }
 
 func (r *specRun) queries(c connection) []clas.Query {
-	r.Helper()
 	var out []clas.Query
 	for _, source := range c.sources {
 		for _, destination := range c.destinations {
@@ -90,7 +88,6 @@ func (r *specRun) queries(c connection) []clas.Query {
 // every end that has a say; where it is not, what stops it at every end that does. WHO is RULESET/RULE, boundary/NAME,
 // default, essential, or nobody for an end that has no say.
 func (r *specRun) expectVerdict(want clas.Verdict) {
-	r.Helper()
 	c := r.connection()
 	who := map[string]string{}
 	for i := 0; i < len(c.rest); i += 2 {
@@ -142,7 +139,6 @@ func (r *specRun) decidedBy(x clas.Explanation, who map[string]string) string {
 
 // isDecision tells whether a side was decided by what the page calls so.
 func (r *specRun) isDecision(side clas.Side, who string) bool {
-	r.Helper()
 	switch who {
 	case "nobody":
 		return side.Decision == clas.DecisionNoPolicy
@@ -155,7 +151,6 @@ func (r *specRun) isDecision(side clas.Side, who string) bool {
 
 // ruleHref finds the href of a rule that the page calls RULESET/RULE or boundary/NAME.
 func (r *specRun) ruleHref(who string) string {
-	r.Helper()
 	set, name, _ := strings.Cut(who, "/")
 	for _, href := range []string{ruleHref(set, name), specDeny(set, name), specBoundary(name)} {
 		if kind := r.console.kinds[href]; kind != "" && (kind == "boundary") == (set == "boundary") {
@@ -181,7 +176,6 @@ func (r *specRun) describe(name string) (clas.Endpoint, error) {
 
 // subjects reads ENDPOINT[, ENDPOINT]: TEXT.
 func (r *specRun) about() (endpoints []string, text string) {
-	r.Helper()
 	head, text, ok := strings.Cut(r.at.text+" ", ": ")
 	if !ok {
 		r.stop("want ENDPOINT: …")

@@ -44,7 +44,6 @@ var specOutcomes = map[string]func(*specRun){
 
 // policyOf finds the policy of a pod, or of a node where the name is node/NAME.
 func (r *specRun) policyOf(name string) *pb.WorkloadPolicy {
-	r.Helper()
 	e, known := r.enforcer(name)
 	if !known {
 		r.stop("%q is neither NAMESPACE/POD nor node/NAME", name)
@@ -55,7 +54,6 @@ func (r *specRun) policyOf(name string) *pb.WorkloadPolicy {
 // expectTerms: outbound|inbound ENDPOINT by RULE: ADDRESS, ... at PORT, ...; ... or nothing: exactly what the rule opens or
 // blocks at the endpoint.
 func (r *specRun) expectTerms(outbound bool) {
-	r.Helper()
 	endpoints, text := r.about()
 	name, who, ok := strings.Cut(endpoints[0], " by ")
 	if !ok || len(endpoints) != 1 {
@@ -332,7 +330,6 @@ func (r *specRun) expectStartPolicy() {
 }
 
 func (r *specRun) signatureOf(name string) (namespace, signature string) {
-	r.Helper()
 	p := r.pods[name]
 	if p == nil {
 		r.stop("the page has no pod %q", name)

@@ -86,7 +86,6 @@ func (r *specRun) resolution(words []string) []pb.LabelResolution {
 // actors reads all, KEY=VALUE, group:NAME, !KEY=VALUE, !group:NAME, list:NAME, workload:NAME or
 // workload:NAMESPACE/KIND/NAME, virtual:NAME, unsupported:WORD, unknown, and nobody for none.
 func (r *specRun) actors(words []string) []*pb.Actor {
-	r.Helper()
 	var out []*pb.Actor
 	for _, w := range words {
 		if w != "nobody" {
@@ -97,7 +96,6 @@ func (r *specRun) actors(words []string) []*pb.Actor {
 }
 
 func (r *specRun) actor(word string) *pb.Actor {
-	r.Helper()
 	plain, excluded := strings.CutPrefix(word, "!")
 	kind, name, ok := strings.Cut(plain, ":")
 	switch {
@@ -136,7 +134,6 @@ func specWorkload(name string) string {
 
 // ingress reads ports, and names of console services, which begin with a capital.
 func (r *specRun) ingress(words []string) []*pb.IngressService {
-	r.Helper()
 	var out []*pb.IngressService
 	for _, w := range words {
 		if w = strings.TrimSuffix(w, ","); w[0] >= 'A' && w[0] <= 'Z' {
@@ -150,7 +147,6 @@ func (r *specRun) ingress(words []string) []*pb.IngressService {
 
 // portRange reads any, PROTOCOL, PORT/PROTOCOL, FROM-TO/PROTOCOL, icmp:TYPE and icmp:TYPE:CODE.
 func (r *specRun) portRange(word string) *pb.PortRange {
-	r.Helper()
 	if word == "any" {
 		return &pb.PortRange{Protocol: -1}
 	}
@@ -178,7 +174,6 @@ func (r *specRun) portRange(word string) *pb.PortRange {
 }
 
 func (r *specRun) number(text string) uint32 {
-	r.Helper()
 	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
 		r.stop("%q is no number up to 65535", text)

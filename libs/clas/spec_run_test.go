@@ -81,13 +81,11 @@ func (r *specRun) check(holds bool, format string, args ...any) {
 
 // write applies a fact and remembers its subject by the name that the page gave it.
 func (r *specRun) write(name string, e entry) {
-	r.Helper()
 	r.subjects[name] = e.subject
 	r.apply(e)
 }
 
 func (r *specRun) apply(e entry) {
-	r.Helper()
 	r.log = append(r.log, e)
 	r.pending = true
 	if err := r.engine.Apply(e.subject, uint64(len(r.log)), e.fact); err != nil {
@@ -97,7 +95,6 @@ func (r *specRun) apply(e entry) {
 
 // settle provisions what the page wrote for the console, flushes, and checks what must hold after every batch.
 func (r *specRun) settle() {
-	r.Helper()
 	r.provisionDraft()
 	if !r.pending {
 		return
@@ -120,7 +117,6 @@ func (r *specRun) settle() {
 
 // checkParts compares the parts of the policy that can be had alone.
 func (r *specRun) checkParts() {
-	r.Helper()
 	for _, want := range r.policy.Plans {
 		if got, ok := r.engine.Plan(want.GetNode()); !ok || !proto.Equal(got, want) {
 			r.stop("the plan of %s alone is %v, in the policy it is %v", want.GetNode(), got, want)
@@ -136,7 +132,6 @@ func (r *specRun) checkParts() {
 
 // checkRebuilt compares with an engine that saw all facts in one go, and with one from a snapshot.
 func (r *specRun) checkRebuilt() {
-	r.Helper()
 	rebuilt := clas.New()
 	for i, e := range r.log {
 		if err := rebuilt.Apply(e.subject, uint64(i+1), e.fact); err != nil {
@@ -170,7 +165,6 @@ type phrase struct {
 
 // phrase sorts the words of the directive by keywords, each of which may occur once. Flags are keywords without words.
 func (r *specRun) phrase(keywords, flags string) phrase {
-	r.Helper()
 	p := phrase{run: r, words: map[string][]string{"": nil}}
 	current := ""
 	for _, word := range strings.Fields(r.at.text) {
@@ -214,7 +208,6 @@ func (p phrase) list(keyword string) []string { return p.words[keyword] }
 
 // one gives the only word after the keyword, "" where the keyword is absent.
 func (p phrase) one(keyword string) string {
-	p.run.Helper()
 	words := p.words[keyword]
 	if len(words) > 1 || len(words) == 0 && keyword == "" {
 		p.run.stop("%d words %v after %q, want one", len(words), words, keyword)
@@ -227,7 +220,6 @@ func (p phrase) one(keyword string) string {
 
 // pairs reads key=value words.
 func (p phrase) pairs(keyword string) map[string]string {
-	p.run.Helper()
 	var out map[string]string
 	for _, word := range p.words[keyword] {
 		key, value, ok := strings.Cut(word, "=")
@@ -244,7 +236,6 @@ func (p phrase) pairs(keyword string) map[string]string {
 
 // split takes a name apart that has n parts.
 func (r *specRun) split(name string, n int) []string {
-	r.Helper()
 	parts := strings.Split(name, "/")
 	if len(parts) != n {
 		r.stop("%q does not have %d parts", name, n)

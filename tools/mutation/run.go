@@ -34,7 +34,7 @@ func (r runner) test(ctx context.Context, id int, pattern string) ([]byte, error
 	defer cancel()
 	cmd := exec.CommandContext(ctx, r.binary, "-test.run", pattern, "-test.failfast")
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), switchedBy+"="+strconv.Itoa(id), "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), switchedBy+"="+strconv.Itoa(id), "GOMAXPROCS=1", "GOGC=400")
 	return cmd.CombinedOutput()
 }
 
