@@ -82,6 +82,7 @@ require (
 	github.com/ringfence/ringfence/libs v0.0.0
 	github.com/ringfence/ringfence/proto v0.0.0
 	github.com/ringfence/ringfence/services/pce-bridge v0.0.0
+	github.com/ringfence/ringfence/services/watcher v0.0.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/pflag v1.0.10 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
@@ -97,7 +98,7 @@ require (
 	gopkg.in/evanphx/json-patch.v4 v4.13.0 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	k8s.io/klog/v2 v2.140.0 // indirect
-	k8s.io/kube-openapi v0.0.0-20260721132016-d427ff9ee9ad // indirect
+	k8s.io/kube-openapi v0.0.0-20260721132016-d427ff9ee9ad
 	k8s.io/streaming v0.37.2 // indirect
 	k8s.io/utils v0.0.0-20260626114624-be93311217bd // indirect
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
@@ -112,3 +113,5 @@ replace (
 )
 
 replace github.com/ringfence/ringfence/services/pce-bridge => ../services/pce-bridge
+
+replace github.com/ringfence/ringfence/services/watcher => ../services/watcher

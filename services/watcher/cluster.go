@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -17,67 +20,94 @@ import (
 	"github.com/ringfence/ringfence/services/watcher/kubefact"
 )
 
-// ownerIndex finds the pods that a controller owns directly, by its uid.
-const ownerIndex = "owner"
+// ownerIndex finds the pods that a controller owns directly, by its uid; serviceIndex the slices of a Service.
+const (
+	ownerIndex   = "owner"
+	serviceIndex = "service"
+)
 
-// kinds are what is watched, in the order in which a new log receives them: what others refer to comes first.
+// factories make informers: of every object, and of those EndpointSlices that Kubernetes does not derive from a selector.
+// The others are many, change with every pod, and say nothing that selector and pods do not.
+type factories struct {
+	all, ownSlices informers.SharedInformerFactory
+}
+
+const ownSlices = discoveryv1.LabelManagedBy + "!=endpointslice-controller.k8s.io"
+
+func newFactories(client kubernetes.Interface) factories {
+	trim := informers.WithTransform(kubefact.Trim)
+	return factories{
+		all: informers.NewSharedInformerFactoryWithOptions(client, 0, trim),
+		ownSlices: informers.NewSharedInformerFactoryWithOptions(client, 0, trim,
+			informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = ownSlices })),
+	}
+}
+
+// kinds are what is watched, in the order in which a new log receives them: what others refer to comes first. LabelMaps come
+// before all of them.
 var kinds = []struct {
 	kind     string
-	informer func(informers.SharedInformerFactory) cache.SharedIndexInformer
+	informer func(factories) cache.SharedIndexInformer
 }{
-	{kubefact.KindNamespace, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Core().V1().Namespaces().Informer()
+	{kubefact.KindNamespace, func(f factories) cache.SharedIndexInformer {
+		return f.all.Core().V1().Namespaces().Informer()
 	}},
-	{kubefact.KindNode, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Core().V1().Nodes().Informer()
+	{kubefact.KindNode, func(f factories) cache.SharedIndexInformer {
+		return f.all.Core().V1().Nodes().Informer()
 	}},
-	{kubefact.KindDeployment, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Apps().V1().Deployments().Informer()
+	{kubefact.KindDeployment, func(f factories) cache.SharedIndexInformer {
+		return f.all.Apps().V1().Deployments().Informer()
 	}},
-	{kubefact.KindStatefulSet, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Apps().V1().StatefulSets().Informer()
+	{kubefact.KindStatefulSet, func(f factories) cache.SharedIndexInformer {
+		return f.all.Apps().V1().StatefulSets().Informer()
 	}},
-	{kubefact.KindDaemonSet, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Apps().V1().DaemonSets().Informer()
+	{kubefact.KindDaemonSet, func(f factories) cache.SharedIndexInformer {
+		return f.all.Apps().V1().DaemonSets().Informer()
 	}},
-	{kubefact.KindCronJob, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Batch().V1().CronJobs().Informer()
+	{kubefact.KindCronJob, func(f factories) cache.SharedIndexInformer {
+		return f.all.Batch().V1().CronJobs().Informer()
 	}},
-	{kubefact.KindReplicaSet, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Apps().V1().ReplicaSets().Informer()
+	{kubefact.KindReplicaSet, func(f factories) cache.SharedIndexInformer {
+		return f.all.Apps().V1().ReplicaSets().Informer()
 	}},
-	{kubefact.KindReplicationController, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Core().V1().ReplicationControllers().Informer()
+	{kubefact.KindReplicationController, func(f factories) cache.SharedIndexInformer {
+		return f.all.Core().V1().ReplicationControllers().Informer()
 	}},
-	{kubefact.KindJob, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Batch().V1().Jobs().Informer()
+	{kubefact.KindJob, func(f factories) cache.SharedIndexInformer {
+		return f.all.Batch().V1().Jobs().Informer()
 	}},
-	{kubefact.KindService, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Core().V1().Services().Informer()
+	{kubefact.KindService, func(f factories) cache.SharedIndexInformer {
+		return f.all.Core().V1().Services().Informer()
 	}},
-	{kubefact.KindPod, func(f informers.SharedInformerFactory) cache.SharedIndexInformer {
-		return f.Core().V1().Pods().Informer()
+	{kubefact.KindEndpointSlice, func(f factories) cache.SharedIndexInformer {
+		return f.ownSlices.Discovery().V1().EndpointSlices().Informer()
+	}},
+	{kubefact.KindPod, func(f factories) cache.SharedIndexInformer {
+		return f.all.Core().V1().Pods().Informer()
 	}},
 }
 
 // cluster is what is known of the cluster now: a trimmed copy of every watched object, kept by client-go's informers.
 // Every object that changes is marked.
 type cluster struct {
-	factory informers.SharedInformerFactory
-	stores  map[string]cache.SharedIndexInformer
-	dirty   *dirtySet
-	log     zerolog.Logger
+	factories
+	stores    map[string]cache.SharedIndexInformer
+	labelMaps *labelMaps
+	following sync.WaitGroup // of LabelMaps
+	dirty     *dirtySet
+	log       zerolog.Logger
 }
 
-func newCluster(client kubernetes.Interface, dirty *dirtySet, log zerolog.Logger) (*cluster, error) {
+func newCluster(client kubernetes.Interface, resources dynamic.Interface, dirty *dirtySet, interval time.Duration, log zerolog.Logger) (*cluster, error) {
 	c := &cluster{
-		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(kubefact.Trim)),
-		stores:  map[string]cache.SharedIndexInformer{},
-		dirty:   dirty,
-		log:     log,
+		factories: newFactories(client),
+		stores:    map[string]cache.SharedIndexInformer{},
+		labelMaps: newLabelMaps(client.Discovery(), resources, dirty, interval, log),
+		dirty:     dirty,
+		log:       log,
 	}
 	for _, k := range kinds {
-		informer := k.informer(c.factory)
+		informer := k.informer(c.factories)
 		c.stores[k.kind] = informer
 		_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(object any) { c.changed(nil, object) },
@@ -93,11 +123,21 @@ func newCluster(client kubernetes.Interface, dirty *dirtySet, log zerolog.Logger
 			return nil, fmt.Errorf("watch %s: %w", k.kind, err)
 		}
 	}
-	err := c.stores[kubefact.KindPod].AddIndexers(cache.Indexers{ownerIndex: ownerUID})
-	if err != nil {
+	if err := c.stores[kubefact.KindPod].AddIndexers(cache.Indexers{ownerIndex: ownerUID}); err != nil {
 		return nil, fmt.Errorf("index pods by owner: %w", err)
 	}
+	if err := c.stores[kubefact.KindEndpointSlice].AddIndexers(cache.Indexers{serviceIndex: serviceName}); err != nil {
+		return nil, fmt.Errorf("index slices by Service: %w", err)
+	}
 	return c, nil
+}
+
+func serviceName(object any) ([]string, error) {
+	slice, ok := object.(*discoveryv1.EndpointSlice)
+	if !ok {
+		return nil, nil
+	}
+	return []string{kubefact.ServiceOf(slice).StoreKey()}, nil
 }
 
 func ownerUID(object any) ([]string, error) {
@@ -113,20 +153,31 @@ func ownerUID(object any) ([]string, error) {
 
 // Start begins to watch, and waits until every kind was listed once or ctx ends. The informers end with ctx; Wait for them.
 func (c *cluster) Start(ctx context.Context) error {
-	c.factory.StartWithContext(ctx)
+	c.all.StartWithContext(ctx)
+	c.ownSlices.StartWithContext(ctx)
+	c.following.Go(func() { c.labelMaps.Run(ctx) })
 	for _, k := range kinds {
 		if !cache.WaitForCacheSync(ctx.Done(), c.stores[k.kind].HasSynced) {
 			return fmt.Errorf("list every %s: %w", k.kind, context.Cause(ctx))
 		}
 	}
-	return nil
+	select {
+	case <-c.labelMaps.Settled():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("list every %s: %w", kubefact.KindLabelMap, context.Cause(ctx))
+	}
 }
 
 // Wait waits until the informers have ended.
-func (c *cluster) Wait() { c.factory.Shutdown() }
+func (c *cluster) Wait() {
+	c.all.Shutdown()
+	c.ownSlices.Shutdown()
+	c.following.Wait()
+}
 
-// changed marks an object and, where it is a controller that passes pods on and is new or has another owner, its pods:
-// their owner chain leads elsewhere now.
+// changed marks an object and what reads otherwise by it: the pods of a controller that passes pods on and is new or has
+// another owner, for their owner chain leads elsewhere now, and the slices of a Service.
 func (c *cluster) changed(before, object any) {
 	o, ok := object.(metav1.Object)
 	if !ok {
@@ -137,8 +188,10 @@ func (c *cluster) changed(before, object any) {
 	switch key.Kind {
 	case kubefact.KindReplicaSet, kubefact.KindJob, kubefact.KindReplicationController:
 		if b, ok := before.(metav1.Object); !ok || owner(b) != owner(o) || b.GetUID() != o.GetUID() {
-			c.markPodsOf(o)
+			c.markAll(kubefact.KindPod, ownerIndex, string(o.GetUID()))
 		}
+	case kubefact.KindService:
+		c.markAll(kubefact.KindEndpointSlice, serviceIndex, key.StoreKey())
 	}
 }
 
@@ -148,7 +201,11 @@ func (c *cluster) gone(object any) {
 		object = last.Obj
 	}
 	if o, ok := object.(metav1.Object); ok {
-		c.dirty.Mark(kubefact.KeyOf(o))
+		key := kubefact.KeyOf(o)
+		c.dirty.Mark(key)
+		if key.Kind == kubefact.KindService {
+			c.markAll(kubefact.KindEndpointSlice, serviceIndex, key.StoreKey())
+		}
 	}
 }
 
@@ -159,19 +216,23 @@ func owner(o metav1.Object) types.UID {
 	return ""
 }
 
-func (c *cluster) markPodsOf(owner metav1.Object) {
-	pods, err := c.stores[kubefact.KindPod].GetIndexer().ByIndex(ownerIndex, string(owner.GetUID()))
+// markAll marks the objects of a kind that an index finds.
+func (c *cluster) markAll(kind, index, value string) {
+	found, err := c.stores[kind].GetIndexer().ByIndex(index, value)
 	if err != nil { // the index exists: newCluster added it
-		c.log.Error().Err(err).Stringer("object", kubefact.KeyOf(owner)).Msg("pods of a controller cannot be found")
+		c.log.Error().Err(err).Str("kind", kind).Str("of", value).Msg("objects of another one cannot be found")
 		return
 	}
-	for _, pod := range pods {
-		c.dirty.Mark(kubefact.KeyOf(pod.(metav1.Object)))
+	for _, object := range found {
+		c.dirty.Mark(kubefact.KeyOf(object.(metav1.Object)))
 	}
 }
 
 // Get gives the object of that name as it is now.
 func (c *cluster) Get(key kubefact.Key) (metav1.Object, bool) {
+	if key.Kind == kubefact.KindLabelMap {
+		return c.labelMaps.Get(key)
+	}
 	store, ok := c.stores[key.Kind]
 	if !ok {
 		return nil, false
@@ -184,12 +245,12 @@ func (c *cluster) Get(key kubefact.Key) (metav1.Object, bool) {
 	return o, ok
 }
 
-// Owner makes a cluster the kubefact.Owners of its pods.
+// Owner makes a cluster the kubefact.Owners of its objects.
 func (c *cluster) Owner(key kubefact.Key) (metav1.Object, bool) { return c.Get(key) }
 
 // Keys names every object, in the order of kinds.
 func (c *cluster) Keys() []kubefact.Key {
-	var keys []kubefact.Key
+	keys := c.labelMaps.Keys()
 	for _, k := range kinds {
 		for _, object := range c.stores[k.kind].GetStore().List() {
 			if o, ok := object.(metav1.Object); ok {

@@ -10,7 +10,9 @@
 //     may be written.
 //  4. One watcher writes, by a Lease; the others stand by with warm caches. One that sees another take its lease stops
 //     writing and ends. While the API server is away the last facts stay, and nothing is written.
-//  5. The tombstone of a controller follows those of its pods, so that they keep their labels while they are shut down.
+//  5. A LabelMap is a custom resource: where the API server does not serve that kind there is none, and it is looked for again,
+//     with back-off. What is not known, as long as the API server does not say, is not taken for gone.
+//  6. The tombstone of a controller follows those of its pods, so that they keep their labels while they are shut down.
 //
 // It computes no policy and does not talk to the console. Package kubefact says what the fact of an object is.
 package watcher

@@ -17,13 +17,18 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/eventlog/eventlogtest"
 	"github.com/ringfence/ringfence/libs/service"
+	"github.com/ringfence/ringfence/services/watcher/kubefact"
 )
 
 // running is a watcher that runs in this process.
@@ -55,6 +60,17 @@ func start(t *testing.T, client kubernetes.Interface, url, identity string) *run
 
 func startWithLease(t *testing.T, client kubernetes.Interface, url, identity string, lease time.Duration) *running {
 	t.Helper()
+	return startWithResources(t, client, customResources(), url, identity, lease)
+}
+
+// customResources is a cluster's part that others defined.
+func customResources(objects ...runtime.Object) *dynamicfake.FakeDynamicClient {
+	return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+		map[schema.GroupVersionResource]string{kubefact.LabelMapResource: "LabelMapList"}, objects...)
+}
+
+func startWithResources(t *testing.T, client kubernetes.Interface, resources dynamic.Interface, url, identity string, lease time.Duration) *running {
+	t.Helper()
 	cfg := Config{
 		Config:    service.Config{LogLevel: "info", LogURL: url, HTTPAddress: "127.0.0.1:0"},
 		Namespace: "illumio-system", Identity: identity, LeaseDuration: lease, ProbeInterval: 20 * time.Millisecond,
@@ -69,7 +85,7 @@ func startWithLease(t *testing.T, client kubernetes.Interface, url, identity str
 	go func() {
 		defer close(w.done)
 		defer svc.Close()
-		w.err = run(ctx, cfg, svc, client)
+		w.err = run(ctx, cfg, svc, client, resources)
 	}()
 	t.Cleanup(func() {
 		w.Stop()

@@ -74,6 +74,10 @@ func uidOf(fact *ringfencev1.Fact) string {
 		return body.Service.GetUid()
 	case *ringfencev1.Fact_KubernetesWorkload:
 		return body.KubernetesWorkload.GetUid()
+	case *ringfencev1.Fact_EndpointSlice:
+		return body.EndpointSlice.GetUid()
+	case *ringfencev1.Fact_LabelMap:
+		return body.LabelMap.GetUid()
 	}
 	return ""
 }

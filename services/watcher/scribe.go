@@ -113,7 +113,7 @@ func (w *writing) follow(ctx context.Context) error {
 
 // everything names what either side knows, in the order of kinds, then by name.
 func everything(c *cluster, l *ledger) []kubefact.Key {
-	rank := map[string]int{}
+	rank := map[string]int{kubefact.KindLabelMap: -1}
 	for i, k := range kinds {
 		rank[k.kind] = i
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -25,7 +26,7 @@ type Config struct {
 	Namespace     string        `help:"Namespace of the watcher's lease." default:"illumio-system"`
 	Identity      string        `help:"Name under which this watcher holds the lease; the host's name where empty."`
 	LeaseDuration time.Duration `help:"How long a watcher that fell silent keeps the lease." default:"15s"`
-	ProbeInterval time.Duration `help:"How often the API server is asked whether it answers." default:"5s"`
+	ProbeInterval time.Duration `help:"How often the API server is asked whether it answers; LabelMaps that it does not serve are looked for up to twelve times as rarely." default:"5s"`
 }
 
 // Components of the watcher's readiness.
@@ -42,7 +43,7 @@ var (
 
 // Run watches the cluster and writes facts until ctx ends. Errors are of the configuration, or ErrDeposed.
 func Run(ctx context.Context, cfg Config) error {
-	client, err := connect(cfg.Kubeconfig)
+	client, resources, err := connect(cfg.Kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -51,33 +52,38 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer svc.Close()
-	return run(ctx, cfg, svc, client)
+	return run(ctx, cfg, svc, client, resources)
 }
 
-func connect(kubeconfig string) (kubernetes.Interface, error) {
+// connect gives clients for the kinds of Kubernetes, and for those that others defined.
+func connect(kubeconfig string) (kubernetes.Interface, dynamic.Interface, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("find the API server (kubeconfig %q): %w", kubeconfig, err)
+		return nil, nil, fmt.Errorf("find the API server (kubeconfig %q): %w", kubeconfig, err)
 	}
 	config.UserAgent = "ringfence-watcher"
+	config.WarningHandler = rest.NoWarnings{}
+	resources, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("API server %s: %w", config.Host, err)
+	}
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	config.WarningHandler = rest.NoWarnings{}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("API server %s: %w", config.Host, err)
+		return nil, nil, fmt.Errorf("API server %s: %w", config.Host, err)
 	}
-	return client, nil
+	return client, resources, nil
 }
 
 // run is Run with everything around it started.
-func run(ctx context.Context, cfg Config, svc *service.Service, client kubernetes.Interface) error {
+func run(ctx context.Context, cfg Config, svc *service.Service, client kubernetes.Interface, resources dynamic.Interface) error {
 	identity, err := identityOf(cfg)
 	if err != nil {
 		return err
 	}
 	dirty := newDirtySet()
-	cluster, err := newCluster(client, dirty, svc.Log)
+	cluster, err := newCluster(client, resources, dirty, cfg.ProbeInterval, svc.Log)
 	if err != nil {
 		return err
 	}

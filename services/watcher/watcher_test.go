@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -360,4 +361,64 @@ func TestAPIServerAway(t *testing.T) {
 	if diff := cmp.Diff([]string{"facts.k8s.pod.shop.late"}, subjects(b.Entries(last+1))); diff != "" {
 		t.Errorf("facts after the API server was back (-want +got):\n%s", diff)
 	}
+}
+
+// slice is an EndpointSlice that somebody wrote for a Service.
+func slice(name, service, ip string) *discoveryv1.EndpointSlice {
+	s := &discoveryv1.EndpointSlice{ObjectMeta: meta("shop", name), AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{ip}}}}
+	s.Labels = map[string]string{discoveryv1.LabelServiceName: service}
+	return s
+}
+
+// The slices of a Service are facts while it has no selector, whatever of the two comes first.
+func TestSlicesFollowTheirService(t *testing.T) {
+	server, log := eventlogtest.StartLog(t)
+	b, client := book{t, log}, shop()
+	derived := slice("web-derived", "web", "10.0.0.1")
+	derived.Labels[discoveryv1.LabelManagedBy] = "endpointslice-controller.k8s.io"
+	for _, s := range []*discoveryv1.EndpointSlice{slice("db-1", "db", "192.0.2.1"), slice("web-1", "web", "192.0.2.2"), derived} {
+		if err := client.Tracker().Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, client, server.URL(), "one")
+	b.AwaitSynced()
+	const subject = "facts.k8s.endpointslice.shop."
+	b.AwaitSeen(subject + "web-1")
+	var got []string
+	for _, e := range b.Entries(0) {
+		if strings.HasPrefix(e.Subject, subject) {
+			got = append(got, e.Subject)
+		}
+	}
+	if diff := cmp.Diff([]string{subject + "web-1"}, got); diff != "" {
+		t.Errorf("slices at the start (-want +got):\n%s", diff)
+	}
+	services := client.CoreV1().Services("shop")
+	db := &corev1.Service{ObjectMeta: meta("shop", "db"), Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.2"}}
+	if _, err := services.Create(t.Context(), db, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.Await(subject+"db-1", func(e eventlog.Entry) error {
+		if s := e.Fact.GetEndpointSlice(); s.GetService() != "db" || !slices.Equal(s.GetAddresses(), []string{"192.0.2.1"}) {
+			return fmt.Errorf("slice %v", e.Fact)
+		}
+		return nil
+	})
+	for _, selector := range []map[string]string{{"app": "db"}, nil} {
+		db = db.DeepCopy()
+		db.Spec.Selector = selector
+		if _, err := services.Update(t.Context(), db, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if selector != nil {
+			b.AwaitGone(subject+"db-1", "db-1-uid")
+		} else {
+			b.AwaitSeen(subject + "db-1")
+		}
+	}
+	if err := services.Delete(t.Context(), "db", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.AwaitGone(subject+"db-1", "db-1-uid")
 }

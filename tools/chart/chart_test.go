@@ -3,7 +3,9 @@ package chart_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,11 +16,16 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"k8s.io/kube-openapi/pkg/validation/strfmt"
+	"k8s.io/kube-openapi/pkg/validation/validate"
 	"sigs.k8s.io/yaml"
 
+	"github.com/ringfence/ringfence/services/watcher/kubefact"
 	"github.com/ringfence/ringfence/tools/chart"
 )
 
@@ -277,6 +284,82 @@ func environment(t *testing.T) map[string][]string {
 		t.Errorf("%d containers, want 5", len(env))
 	}
 	return env
+}
+
+// labelMapSchema reads the definition of LabelMaps and gives the schema of its one version.
+func labelMapSchema(t *testing.T) (crd map[string]any, schema *spec.Schema) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, "deploy", "helm", "ringfence", "crds", "labelmaps.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var definition struct {
+		Spec struct {
+			Versions []struct {
+				Schema struct {
+					Schema *spec.Schema `json:"openAPIV3Schema"`
+				} `json:"schema"`
+			} `json:"versions"`
+		} `json:"spec"`
+	}
+	if err := errors.Join(yaml.UnmarshalStrict(data, &crd), yaml.Unmarshal(data, &definition)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(definition.Spec.Versions); n != 1 {
+		t.Fatalf("%d versions", n)
+	}
+	return crd, definition.Spec.Versions[0].Schema.Schema
+}
+
+// TestLabelMapDefinition holds the definition of LabelMaps: it is what the watcher looks for, and takes what the watcher
+// takes. What the API server refuses for its author to see is better than what the watcher refuses in its log.
+func TestLabelMapDefinition(t *testing.T) {
+	crd, schema := labelMapSchema(t)
+	resource := kubefact.LabelMapResource
+	for path, want := range map[string]string{
+		"apiVersion": "apiextensions.k8s.io/v1", "metadata.name": resource.Resource + "." + resource.Group, "spec.group": resource.Group,
+		"spec.scope": "Cluster", "spec.names.kind": "LabelMap", "spec.names.plural": resource.Resource,
+	} {
+		if got, _, err := unstructured.NestedString(crd, strings.Split(path, ".")...); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", path, got, err, want)
+		}
+	}
+	validator := validate.NewSchemaValidator(schema, nil, "", strfmt.Default)
+	for _, c := range []struct {
+		fields string
+		fine   bool
+	}{
+		{``, true},
+		{`nodeLabelMap: [{fromKey: topology.kubernetes.io/zone, toKey: loc, allowCreate: true, valuesMap: [{from: eu-1a, to: Frankfurt}]}]`, true},
+		{`workloadLabelMap: [{fromKey: app, toKey: app}, {fromKey: tier, toKey: role, valuesMap: [{from: "", to: none}]}]`, true},
+		{`workloadLabelMap: [{toKey: app}]`, false},
+		{`workloadLabelMap: [{fromKey: "", toKey: app}]`, false},
+		{`workloadLabelMap: [{fromKey: app, toKey: 7}]`, false},
+		{`workloadLabelMap: {fromKey: app}`, false},
+		{`workloadLabelMap: [app]`, false},
+		{`nodeLabelMap: [{fromKey: app, toKey: app, allowCreate: "yes"}]`, false},
+		{`nodeLabelMap: [{fromKey: app, toKey: app, valuesMap: [{from: 1, to: a}]}]`, false},
+	} {
+		var object map[string]any
+		if err := yaml.Unmarshal([]byte("{apiVersion: ic4k.illumio.com/v1alpha1, kind: LabelMap, metadata: {name: default}}"), &object); err != nil {
+			t.Fatal(err)
+		}
+		var fields map[string]any
+		if err := yaml.Unmarshal([]byte(c.fields), &fields); err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(object, fields)
+		if result := validator.Validate(object); result.IsValid() != c.fine {
+			t.Errorf("%s: the definition says %v", c.fields, result.Errors)
+		}
+		if seen, err := kubefact.Observe(&unstructured.Unstructured{Object: object}, nil, nil); (err == nil && seen != nil) != c.fine {
+			t.Errorf("%s: the watcher says %v, %v", c.fields, seen, err)
+		}
+	}
+	rules, _, err := unstructured.NestedSlice(crd, "spec", "versions")
+	if err != nil || !strings.Contains(fmt.Sprint(rules), "self.metadata.name == 'default'") {
+		t.Errorf("a LabelMap of another name, which would count for nothing, is taken: %v", err)
+	}
 }
 
 // TestShop holds what the demo relies on: whose annotation says which role, and that the pods meet the restricted

@@ -3,6 +3,7 @@ package kubefact
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,7 +67,7 @@ func pod(o *corev1.Pod, controller *ringfencev1.ObjectRef) (*ringfencev1.Pod, er
 		Namespace: o.Namespace, Name: o.Name, Uid: string(o.UID), ResourceVersion: o.ResourceVersion,
 		Node: o.Spec.NodeName, Phase: phases[o.Status.Phase], Ready: ready(o), HostNetwork: o.Spec.HostNetwork,
 		Labels: labels(o.Labels), Annotations: meaningful(o.Annotations), Controller: controller,
-		Terminating: o.DeletionTimestamp != nil,
+		Terminating: o.DeletionTimestamp != nil, RuntimeUid: runtimeUID(o),
 	}
 	for i, ip := range podIPs(o) {
 		text, err := address(fmt.Sprintf("status.podIPs[%d]", i), ip.IP)
@@ -75,9 +76,38 @@ func pod(o *corev1.Pod, controller *ringfencev1.ObjectRef) (*ringfencev1.Pod, er
 		}
 		fact.Addresses = append(fact.Addresses, text)
 	}
+	// Before it has addresses, a pod without sandbox is nothing that a peer could mistake for another.
+	fact.WithoutSandbox = len(fact.Addresses) > 0 && withoutSandbox(o)
 	var err error
 	fact.Ports, err = containerPorts(o)
 	return fact, err
+}
+
+// Annotations by which the kubelet marks the mirror of a static pod.
+const (
+	annotationMirror = corev1.MirrorPodAnnotationKey
+	annotationHash   = "kubernetes.io/config.hash"
+)
+
+// hashOfConfig is the form in which the kubelet names a static pod by its configuration. It is not the form of the uids of
+// the API server: whoever writes a pod with such annotations cannot take the name of another one that way.
+var hashOfConfig = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// runtimeUID is how the container runtime calls a static pod: the API server gives only its mirror a uid.
+func runtimeUID(o *corev1.Pod) string {
+	ref := controllerOf(o)
+	_, mirror := o.Annotations[annotationMirror]
+	if hash := o.Annotations[annotationHash]; mirror && ref != nil && isNode(ref) && hashOfConfig.MatchString(hash) {
+		return hash
+	}
+	return ""
+}
+
+// withoutSandbox tells whether the kubelet says so. One that does not know the condition says nothing.
+func withoutSandbox(o *corev1.Pod) bool {
+	return slices.ContainsFunc(o.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionFalse
+	})
 }
 
 func ready(o *corev1.Pod) bool {
@@ -155,6 +185,13 @@ func service(o *corev1.Service) (*ringfencev1.Service, error) {
 		}
 		fact.ClusterIps = append(fact.ClusterIps, text)
 	}
+	var err error
+	if fact.ExternalAddresses, err = externalAddresses(o); err != nil {
+		return nil, err
+	}
+	if o.Spec.Type == corev1.ServiceTypeExternalName {
+		fact.ExternalName = o.Spec.ExternalName
+	}
 	for i, p := range o.Spec.Ports {
 		converted, err := servicePort(fmt.Sprintf("spec.ports[%d]", i), p)
 		if err != nil {
@@ -172,6 +209,30 @@ func clusterIPs(o *corev1.Service) []string {
 		all = []string{o.Spec.ClusterIP}
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(ip string) bool { return ip == "" || ip == corev1.ClusterIPNone })
+}
+
+// externalAddresses are those of the load balancer and the external IPs. A load balancer with a name has none.
+func externalAddresses(o *corev1.Service) ([]string, error) {
+	var all []string
+	for i, ingress := range o.Status.LoadBalancer.Ingress {
+		if ingress.IP == "" {
+			continue
+		}
+		a, err := address(fmt.Sprintf("status.loadBalancer.ingress[%d].ip", i), ingress.IP)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	for i, ip := range o.Spec.ExternalIPs {
+		a, err := address(fmt.Sprintf("spec.externalIPs[%d]", i), ip)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 func servicePort(field string, p corev1.ServicePort) (*ringfencev1.ServicePort, error) {

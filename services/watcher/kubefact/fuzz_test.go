@@ -9,7 +9,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/ringfence/ringfence/services/watcher/kubefact"
 )
@@ -23,6 +25,10 @@ func FuzzObserve(f *testing.F) {
 		`{"metadata":{"name":"web"},"status":{"podIP":"10.0.0.256"},"spec":{"containers":[{},{"ports":[{"name":"a","containerPort":-1}]}]}}`,
 		`{"metadata":{"name":"api"},"spec":{"clusterIPs":["None","x"],"ports":[{"port":80,"targetPort":"http"}]}}`,
 		`{"metadata":{"name":"n"},"spec":{"podCIDR":"10.0.0.0/8"},"status":{"addresses":[{"type":"InternalIP","address":"::1"}]}}`,
+		`{"metadata":{"name":"s","namespace":"shop","annotations":{"kubernetes.io/config.hash":"0123456789abcdef0123456789abcdef","kubernetes.io/config.mirror":"x"},"ownerReferences":[{"kind":"Node","apiVersion":"v1","name":"n","controller":true}]},"status":{"podIP":"10.0.0.1","conditions":[{"type":"PodReadyToStartContainers","status":"False"}]}}`,
+		`{"metadata":{"name":"db-1","namespace":"shop","labels":{"kubernetes.io/service-name":"db"}},"addressType":"IPv4","endpoints":[{},{"addresses":["192.0.2.1","x"]}],"ports":[{"name":"a","port":5432},{"port":-1}]}`,
+		`{"metadata":{"name":"lb"},"spec":{"type":"ExternalName","externalName":"db.example.com","externalIPs":["192.0.2.9"]},"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"},{"hostname":"h"}]}}}`,
+		`{"apiVersion":"ic4k.illumio.com/v1alpha1","kind":"LabelMap","metadata":{"name":"default","namespace":"x"},"nodeLabelMap":[{"fromKey":"a","toKey":"b","allowCreate":true,"valuesMap":[{"from":"x","to":"y"}]}],"workloadLabelMap":[{"fromKey":1}]}`,
 		`{"metadata":{"name":"d","annotations":{"com.illumio.role":"a"}},"spec":{"template":{"metadata":{"annotations":{"com.illumio.role":"b"}}}}}`,
 	} {
 		for kind := range objects() {
@@ -35,7 +41,8 @@ func FuzzObserve(f *testing.F) {
 		if json.Unmarshal(data, object) != nil {
 			t.Skip()
 		}
-		seen, err := kubefact.Observe(object, owners{}, nil)
+		known := owners{{Kind: kubefact.KindService, Namespace: "shop", Name: "db"}: &corev1.Service{}}
+		seen, err := kubefact.Observe(object, known, nil)
 		if err != nil && !strings.HasPrefix(err.Error(), kubefact.KeyOf(object).String()+": ") {
 			t.Errorf("%v does not begin with %s", err, kubefact.KeyOf(object))
 		}
@@ -43,7 +50,7 @@ func FuzzObserve(f *testing.F) {
 		if trimErr != nil {
 			t.Fatal(trimErr)
 		}
-		again, againErr := kubefact.Observe(trimmed.(metav1.Object), owners{}, nil)
+		again, againErr := kubefact.Observe(trimmed.(metav1.Object), known, nil)
 		if diff := cmp.Diff(text(err), text(againErr)); diff != "" {
 			t.Errorf("the trimmed object gives another error:\n%s", diff)
 		}
@@ -57,6 +64,7 @@ func objects() []metav1.Object {
 	return []metav1.Object{
 		&corev1.Pod{}, &corev1.Service{}, &corev1.Node{}, &corev1.Namespace{}, &appsv1.Deployment{}, &appsv1.StatefulSet{},
 		&appsv1.DaemonSet{}, &appsv1.ReplicaSet{}, &corev1.ReplicationController{}, &batchv1.Job{}, &batchv1.CronJob{},
+		&discoveryv1.EndpointSlice{}, &unstructured.Unstructured{},
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	KindReplicationController = "replicationcontroller"
 	KindJob                   = "job"
 	KindCronJob               = "cronjob"
+	KindEndpointSlice         = "endpointslice"
+	KindLabelMap              = "labelmap"
 )
 
 // Key names an object. The namespace of an object of the cluster is empty.

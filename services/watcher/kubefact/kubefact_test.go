@@ -14,7 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -112,16 +114,25 @@ func read(t *testing.T, file string) (metav1.Object, owners) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		object, _, err := scheme.Codecs.UniversalDeserializer().Decode(raw.Raw, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := object.(metav1.Object)
+		o := decode(t, raw.Raw)
 		if first == nil {
 			first = o
 		}
 		known[kubefact.KeyOf(o)] = o
 	}
+}
+
+// decode gives an object of its type, or of none where it is a custom resource.
+func decode(t *testing.T, raw []byte) metav1.Object {
+	t.Helper()
+	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(raw, nil, nil)
+	if runtime.IsNotRegisteredError(err) {
+		object, _, err = unstructured.UnstructuredJSONScheme.Decode(raw, nil, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return object.(metav1.Object)
 }
 
 // TestDigestIgnoresWhatPolicyDoesNotNeed holds when a change is written: not for the resource version alone.
@@ -226,8 +237,87 @@ func TestController(t *testing.T) {
 	}
 }
 
+// A static pod is known to the runtime by its hash. Whoever writes a pod that claims to be one must not take another's name.
+func TestRuntimeUID(t *testing.T) {
+	const hash = "0123456789abcdef0123456789abcdef"
+	annotations := func(mirror bool, hash string) map[string]string {
+		a := map[string]string{"kubernetes.io/config.hash": hash, "com.illumio.role": "web"}
+		if mirror {
+			a["kubernetes.io/config.mirror"] = hash
+		}
+		return a
+	}
+	for _, c := range []struct {
+		name        string
+		annotations map[string]string
+		owner       []metav1.OwnerReference
+		want        string
+	}{
+		{"static", annotations(true, hash), ref("v1", "Node", "node1"), hash},
+		{"no hash", annotations(true, ""), ref("v1", "Node", "node1"), ""},
+		{"no mirror", annotations(false, hash), ref("v1", "Node", "node1"), ""},
+		{"not a node's", annotations(true, hash), ref("apps/v1", "ReplicaSet", "web"), ""},
+		{"nobody's", annotations(true, hash), nil, ""},
+		{"a uid of the API server", annotations(true, "6f1c1b52-3d0c-4c1e-9d5e-0a3f5f3b1c11"), ref("v1", "Node", "node1"), ""},
+		{"plain", nil, nil, ""},
+	} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "shop", Annotations: c.annotations, OwnerReferences: c.owner}}
+		seen, err := kubefact.Observe(pod, owners{}, nil)
+		if err != nil || seen.Fact.GetPod().GetRuntimeUid() != c.want {
+			t.Errorf("%s: %v, %v, want %q", c.name, seen, err, c.want)
+			continue
+		}
+		if len(seen.Fact.GetPod().GetAnnotations()) != len(c.annotations)/2 && c.annotations != nil {
+			t.Errorf("%s: annotations %v", c.name, seen.Fact.GetPod().GetAnnotations())
+		}
+		checkTrimmed(t, pod, owners{}, seen)
+	}
+}
+
+// Slices are facts only where nothing else says who serves a Service.
+func TestSlicesOfServicesWithoutASelector(t *testing.T) {
+	slice := func(change func(*discoveryv1.EndpointSlice)) *discoveryv1.EndpointSlice {
+		s := &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "db-1", Labels: map[string]string{discoveryv1.LabelServiceName: "db"}},
+			AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.1"}}},
+		}
+		if change != nil {
+			change(s)
+		}
+		return s
+	}
+	key := kubefact.Key{Kind: kubefact.KindService, Namespace: "shop", Name: "db"}
+	for name, c := range map[string]struct {
+		object *discoveryv1.EndpointSlice
+		known  owners
+		want   bool
+	}{
+		"without selector":   {slice(nil), owners{key: &corev1.Service{}}, true},
+		"with selector":      {slice(nil), owners{key: &corev1.Service{Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "db"}}}}, false},
+		"no Service":         {slice(nil), owners{}, false},
+		"Service of another": {slice(func(s *discoveryv1.EndpointSlice) { s.Namespace = "other" }), owners{key: &corev1.Service{}}, false},
+		"of no Service":      {slice(func(s *discoveryv1.EndpointSlice) { s.Labels = nil }), owners{key: &corev1.Service{}}, false},
+		"of names":           {slice(func(s *discoveryv1.EndpointSlice) { s.AddressType = discoveryv1.AddressTypeFQDN }), owners{key: &corev1.Service{}}, false},
+	} {
+		seen, err := kubefact.Observe(c.object, c.known, nil)
+		if err != nil || (seen != nil) != c.want {
+			t.Errorf("%s: %v, %v", name, seen, err)
+		}
+	}
+}
+
+// labelMapWith is a LabelMap with fields beside its name, as JSON.
+func labelMapWith(t *testing.T, fields string) metav1.Object {
+	return decode(t, []byte(`{"apiVersion":"ic4k.illumio.com/v1alpha1","kind":"LabelMap","metadata":{"name":"default"},`+fields+`}`))
+}
+
 func TestRefusals(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "shop", Name: "x"}
+	number, protocol := int32(70000), corev1.Protocol("IPX")
+	slice := func(s discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+		s.ObjectMeta = metav1.ObjectMeta{Namespace: "shop", Name: "x", Labels: map[string]string{discoveryv1.LabelServiceName: "db"}}
+		return &s
+	}
 	for _, c := range []struct {
 		object metav1.Object
 		says   string
@@ -254,9 +344,27 @@ func TestRefusals(t *testing.T) {
 			`node n: status.addresses[0]: "x" is not an IP address`},
 		{&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.0.0.0/33"}}},
 			`node n: spec.podCIDRs[0]: "10.0.0.0/33" is not a CIDR`},
+		{&corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1", "edge"}}},
+			`service shop/x: spec.externalIPs[1]: "edge" is not an IP address`},
+		{&corev1.Service{ObjectMeta: meta, Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{Hostname: "a"}, {IP: "1.2.3"}}}}},
+			`service shop/x: status.loadBalancer.ingress[1].ip: "1.2.3" is not an IP address`},
+		{slice(discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{}, {Addresses: []string{"192.0.2.1", "x"}}}}),
+			`endpointslice shop/x: endpoints[1].addresses[1]: "x" is not an IP address`},
+		{slice(discoveryv1.EndpointSlice{Ports: []discoveryv1.EndpointPort{{}, {Port: &number}}}),
+			`endpointslice shop/x: ports[1].port: 70000 is not a port`},
+		{slice(discoveryv1.EndpointSlice{Ports: []discoveryv1.EndpointPort{{Port: &number, Protocol: &protocol}}}),
+			`endpointslice shop/x: ports[0].protocol: "IPX" is not TCP, UDP or SCTP`},
+		{labelMapWith(t, `"nodeLabelMap":{}`), `labelmap default: nodeLabelMap: it is not a list`},
+		{labelMapWith(t, `"workloadLabelMap":["x"]`), `labelmap default: workloadLabelMap[0]: it is not an object`},
+		{labelMapWith(t, `"workloadLabelMap":[{"fromKey":"a","toKey":"b"},{"toKey":"b"}]`), `labelmap default: workloadLabelMap[1].fromKey: it is empty`},
+		{labelMapWith(t, `"nodeLabelMap":[{"fromKey":"a","toKey":7}]`), `labelmap default: nodeLabelMap[0].toKey: 7 is not a string`},
+		{labelMapWith(t, `"nodeLabelMap":[{"fromKey":"a","toKey":"b","allowCreate":"yes"}]`), `labelmap default: nodeLabelMap[0].allowCreate: yes is neither true nor false`},
+		{labelMapWith(t, `"nodeLabelMap":[{"fromKey":"a","toKey":"b","valuesMap":[{"from":"x","to":"y"},{"from":1}]}]`),
+			`labelmap default: nodeLabelMap[0].valuesMap[1].from: 1 is not a string`},
+		{decode(t, []byte(`{"apiVersion":"example.com/v1","kind":"LabelMap","metadata":{"name":"default"}}`)), `objects of type *unstructured.Unstructured are not facts`},
 		{&corev1.Secret{ObjectMeta: meta}, `objects of type *v1.Secret are not facts`},
 	} {
-		seen, err := kubefact.Observe(c.object, owners{}, nil)
+		seen, err := kubefact.Observe(c.object, owners{{Kind: kubefact.KindService, Namespace: "shop", Name: "db"}: &corev1.Service{}}, nil)
 		if seen != nil || err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v, %v; want an error that says %s", seen, err, c.says)
 		}

@@ -8,7 +8,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"google.golang.org/protobuf/proto"
 
@@ -29,8 +31,9 @@ type Observation struct {
 	Digest          Digest
 }
 
-// Observe gives the fact of an object, nil for one that is no fact: a controller that belongs to another one. The owners
-// and what the log holds decide the controller of pods; see Controller. Errors name the object.
+// Observe gives the fact of an object, nil for one that is no fact: a controller that belongs to another one, an
+// EndpointSlice of a Service that selects its pods, a LabelMap of another name than the one that counts. The owners and what
+// the log holds decide the controller of pods; see Controller. Errors name the object.
 func Observe(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (*Observation, error) {
 	key := KeyOf(object)
 	fact, err := factOf(object, owners, known)
@@ -81,6 +84,11 @@ func kindOf(object metav1.Object) string {
 		return KindJob
 	case *batchv1.CronJob:
 		return KindCronJob
+	case *discoveryv1.EndpointSlice:
+		return KindEndpointSlice
+	}
+	if isLabelMap(object) {
+		return KindLabelMap
 	}
 	return ""
 }
@@ -98,6 +106,21 @@ func factOf(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (
 	case *corev1.Service:
 		s, err := service(o)
 		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Service{Service: s}}, err
+	case *discoveryv1.EndpointSlice:
+		if !standsAlone(o, owners) {
+			return nil, nil
+		}
+		s, err := endpointSlice(o)
+		return &ringfencev1.Fact{Body: &ringfencev1.Fact_EndpointSlice{EndpointSlice: s}}, err
+	case *unstructured.Unstructured:
+		if !isLabelMap(o) {
+			break
+		}
+		if o.GetName() != LabelMapName {
+			return nil, nil
+		}
+		m, err := labelMap(o)
+		return &ringfencev1.Fact{Body: &ringfencev1.Fact_LabelMap{LabelMap: m}}, err
 	}
 	template, ok := templateOf(object)
 	if !ok {
@@ -124,6 +147,10 @@ func DigestOf(fact *ringfencev1.Fact) (Digest, error) {
 		b.Service.ResourceVersion = ""
 	case *ringfencev1.Fact_KubernetesWorkload:
 		b.KubernetesWorkload.ResourceVersion = ""
+	case *ringfencev1.Fact_EndpointSlice:
+		b.EndpointSlice.ResourceVersion = ""
+	case *ringfencev1.Fact_LabelMap:
+		b.LabelMap.ResourceVersion = ""
 	}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(body)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 // maxClimb bounds the owner chain. Kubernetes itself builds chains of two: pod, Job, CronJob.
 const maxClimb = 4
 
-// Owners finds the controllers that pass their pods on: ReplicaSets, Jobs, ReplicationControllers.
+// Owners finds what objects belong to: the controllers that pass their pods on (ReplicaSets, Jobs,
+// ReplicationControllers), and the Services of EndpointSlices.
 type Owners interface {
 	// Owner gives the object of that name as it is known now, false when there is none.
 	Owner(key Key) (metav1.Object, bool)
@@ -26,7 +27,7 @@ type Owners interface {
 // Deployment is deleted its ReplicaSet goes before its pods, and these keep their labels until they are gone.
 func Controller(pod *corev1.Pod, owners Owners, known *ringfencev1.ObjectRef) *ringfencev1.ObjectRef {
 	ref := controllerOf(pod)
-	if ref == nil || ref.Kind == "Node" && ref.APIVersion == "v1" {
+	if ref == nil || isNode(ref) {
 		return nil
 	}
 	for range maxClimb {
@@ -49,6 +50,8 @@ func Controller(pod *corev1.Pod, owners Owners, known *ringfencev1.ObjectRef) *r
 	}
 	return &ringfencev1.ObjectRef{Kind: displayKind(ref), Name: ref.Name, Uid: string(ref.UID)}
 }
+
+func isNode(ref *metav1.OwnerReference) bool { return ref.Kind == "Node" && ref.APIVersion == "v1" }
 
 // passesOn says whether controllers of a kind pass their pods on to the controller above them.
 func passesOn(kind string) bool {

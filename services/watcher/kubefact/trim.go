@@ -6,7 +6,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Trim gives an object of the same type that holds only what Observe reads, so that a cache of a large cluster stays
@@ -24,7 +26,12 @@ func Trim(object any) (any, error) {
 		return &corev1.Service{ObjectMeta: trimMeta(o.ObjectMeta), Spec: corev1.ServiceSpec{
 			Type: o.Spec.Type, ClusterIP: o.Spec.ClusterIP, ClusterIPs: o.Spec.ClusterIPs, Ports: o.Spec.Ports,
 			Selector: o.Spec.Selector, ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
-		}}, nil
+			ExternalIPs: o.Spec.ExternalIPs, ExternalName: o.Spec.ExternalName,
+		}, Status: corev1.ServiceStatus{LoadBalancer: o.Status.LoadBalancer}}, nil
+	case *discoveryv1.EndpointSlice:
+		return trimSlice(o), nil
+	case *unstructured.Unstructured:
+		return trimLabelMap(o), nil
 	}
 	if controller, ok := object.(metav1.Object); ok {
 		return trimController(controller), nil
@@ -68,8 +75,47 @@ func trimPod(o *corev1.Pod) *corev1.Pod {
 		Status: corev1.PodStatus{Phase: o.Status.Phase, PodIP: o.Status.PodIP, PodIPs: o.Status.PodIPs},
 	}
 	if ready(o) {
-		kept.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		kept.Status.Conditions = append(kept.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue})
 	}
+	if withoutSandbox(o) {
+		kept.Status.Conditions = append(kept.Status.Conditions, corev1.PodCondition{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionFalse})
+	}
+	if hash := runtimeUID(o); hash != "" {
+		if kept.Annotations == nil {
+			kept.Annotations = map[string]string{}
+		}
+		kept.Annotations[annotationMirror], kept.Annotations[annotationHash] = "", hash
+	}
+	return kept
+}
+
+// trimSlice keeps the addresses, and the places of their endpoints, so that errors name the right one.
+func trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+	kept := &discoveryv1.EndpointSlice{
+		ObjectMeta: trimMeta(o.ObjectMeta), AddressType: o.AddressType, Ports: o.Ports,
+		Endpoints: make([]discoveryv1.Endpoint, len(o.Endpoints)),
+	}
+	for i, e := range o.Endpoints {
+		kept.Endpoints[i].Addresses = e.Addresses
+	}
+	return kept
+}
+
+// trimLabelMap drops most of the metadata. Other objects without a type stay as they are.
+func trimLabelMap(o *unstructured.Unstructured) *unstructured.Unstructured {
+	if !isLabelMap(o) {
+		return o
+	}
+	kept := &unstructured.Unstructured{Object: map[string]any{}}
+	for _, field := range []string{"apiVersion", "kind", nodeLabelMap, workloadLabelMap} {
+		if value, ok := o.Object[field]; ok {
+			kept.Object[field] = value
+		}
+	}
+	kept.SetNamespace(o.GetNamespace()) // which it has not, where the API server is right
+	kept.SetName(o.GetName())
+	kept.SetUID(o.GetUID())
+	kept.SetResourceVersion(o.GetResourceVersion())
 	return kept
 }
 
