@@ -373,9 +373,15 @@ func TestASnapshotMustGiveThePolicyThatItWasTakenOf(t *testing.T) {
 	l := p.open("test")
 	produce(t, l, "watcher", kubernetes())
 	produce(t, l, "pce-bridge", console(t))
+	nc := p.conn("operator")
+	eventually(t, func() error {
+		if s := p.status(nc); s.Sequence != 9 {
+			return fmt.Errorf("status %+v, want sequence 9", s)
+		}
+		return nil
+	})
 	p.stop()
 	p.start()
-	nc := p.conn("operator")
 	digest := p.status(nc).Digest
 	var infos []*ringfencev1.SnapshotInfo
 	eventually(t, func() (err error) { infos, err = l.Snapshots(t.Context()); return err })
@@ -394,9 +400,10 @@ func TestASnapshotMustGiveThePolicyThatItWasTakenOf(t *testing.T) {
 		{eventlog.Computed{Engine: "clas/0", Digest: "another"}, 0, 1},
 		{eventlog.Computed{Engine: clas.Version, Digest: digest}, 0, 1},
 	} {
-		if _, err := l.WriteSnapshot(t.Context(), 9, c.policy, slices.Values(entries)); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, func() error { // as soon as the connection is back
+			_, err := l.WriteSnapshot(t.Context(), 9, c.policy, slices.Values(entries))
+			return err
+		})
 		asides, restores := len(p.lines("the snapshot is set aside", "another")), len(p.lines("restored from a snapshot"))
 		p.kill()
 		p.start()

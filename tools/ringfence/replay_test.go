@@ -142,7 +142,7 @@ func TestATrimmedLogReplaysFromItsSnapshot(t *testing.T) {
 	if _, err := ringfence.ReplayLog(ctx, log, ringfence.Until{}, nil); !errors.Is(err, ringfence.ErrOutOfRange) {
 		t.Fatalf("a trimmed log without snapshot: %v, want ErrOutOfRange", err)
 	}
-	if _, err := log.WriteSnapshot(ctx, 29, at29.Engine.Snapshot()); err != nil {
+	if _, err := log.WriteSnapshot(ctx, 29, eventlog.Computed{}, at29.Engine.Snapshot()); err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), "trimmed.jsonl")

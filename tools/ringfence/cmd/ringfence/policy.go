@@ -18,9 +18,18 @@ type policyState struct {
 	Pods          int         `json:"pods"`
 	InboundRules  int         `json:"inbound_rules"`
 	OutboundRules int         `json:"outbound_rules"`
+	DenyRules     int         `json:"deny_rules"` // of both kinds and directions
+	Workload      string      `json:"workload,omitempty"`
+	Features      []string    `json:"features,omitempty"`
+	Degraded      string      `json:"degraded,omitempty"`
 	Inbound       []ruleState `json:"inbound,omitempty"`
 	Outbound      []ruleState `json:"outbound,omitempty"`
 	Warnings      []string    `json:"warnings,omitempty"`
+
+	InboundDeny          []ruleState `json:"inbound_deny,omitempty"`
+	OutboundDeny         []ruleState `json:"outbound_deny,omitempty"`
+	InboundOverrideDeny  []ruleState `json:"inbound_override_deny,omitempty"`
+	OutboundOverrideDeny []ruleState `json:"outbound_override_deny,omitempty"`
 }
 
 type ruleState struct {
@@ -44,6 +53,7 @@ type setState struct {
 type planState struct {
 	Node          string     `json:"node"`
 	NodeAddresses []string   `json:"node_addresses"`
+	NodePolicy    string     `json:"node_policy,omitempty"`
 	Pods          int        `json:"pods"`
 	Members       []podState `json:"members,omitempty"`
 }
@@ -73,9 +83,13 @@ func policyStates(policy clas.Policy, whole bool) []policyState {
 		state := policyState{
 			ID: p.GetId(), Mode: modeName(p.GetMode()), Labels: p.GetLabels(), Pods: pods[p.GetId()],
 			InboundRules: len(p.GetInbound()), OutboundRules: len(p.GetOutbound()), Warnings: p.GetWarnings(),
+			DenyRules: len(p.GetInboundDeny()) + len(p.GetOutboundDeny()) + len(p.GetInboundOverrideDeny()) + len(p.GetOutboundOverrideDeny()),
+			Workload:  p.GetWorkload(), Features: p.GetFeatures(), Degraded: degradedName(p.GetDegraded()),
 		}
 		if whole {
 			state.Inbound, state.Outbound = ruleStates(p.GetInbound()), ruleStates(p.GetOutbound())
+			state.InboundDeny, state.OutboundDeny = ruleStates(p.GetInboundDeny()), ruleStates(p.GetOutboundDeny())
+			state.InboundOverrideDeny, state.OutboundOverrideDeny = ruleStates(p.GetInboundOverrideDeny()), ruleStates(p.GetOutboundOverrideDeny())
 		}
 		states = append(states, state)
 	}
@@ -101,12 +115,12 @@ func ruleStates(rules []*ringfencev1.PolicyRule) []ruleState {
 func setStates(policy clas.Policy, whole bool) []setState {
 	states := []setState{}
 	for _, set := range policy.Sets {
-		state := setState{ID: set.GetId(), Description: set.GetDescription(), Size: len(set.GetAddresses()) + len(set.GetPrefixes())}
+		state := setState{ID: set.GetId(), Description: set.GetDescription(), Size: len(set.GetAddresses()) + len(set.GetPrefixes()) + len(set.GetFqdns())}
 		if whole {
 			for _, address := range set.GetAddresses() {
 				state.Members = append(state.Members, addressName(address))
 			}
-			state.Members = append(state.Members, set.GetPrefixes()...)
+			state.Members = append(append(state.Members, set.GetPrefixes()...), set.GetFqdns()...)
 		}
 		states = append(states, state)
 	}
@@ -116,7 +130,7 @@ func setStates(policy clas.Policy, whole bool) []setState {
 func planStates(policy clas.Policy, whole bool) []planState {
 	states := []planState{}
 	for _, plan := range policy.Plans {
-		state := planState{Node: plan.GetNode(), NodeAddresses: plan.GetNodeAddresses(), Pods: len(plan.GetPods())}
+		state := planState{Node: plan.GetNode(), NodeAddresses: plan.GetNodeAddresses(), NodePolicy: plan.GetNodePolicy(), Pods: len(plan.GetPods())}
 		for _, pod := range plan.GetPods() {
 			if whole {
 				state.Members = append(state.Members, podState{
@@ -139,6 +153,14 @@ func modeStates(policy clas.Policy) []modeState {
 
 func modeName(mode ringfencev1.EnforcementMode) string {
 	return strings.ToLower(strings.TrimPrefix(mode.String(), "ENFORCEMENT_MODE_"))
+}
+
+// degradedName is how a policy stands in for another one, empty where it does not.
+func degradedName(d ringfencev1.DegradedPolicy) string {
+	if d == ringfencev1.DegradedPolicy_DEGRADED_POLICY_UNSPECIFIED {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(d.String(), "DEGRADED_POLICY_"))
 }
 
 func addressName(address []byte) string {

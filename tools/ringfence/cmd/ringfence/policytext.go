@@ -6,9 +6,17 @@ import (
 )
 
 func (s *session) printPolicies(policies []policyState, whole bool) {
-	t := newTable("policy", "mode", "labels", "pods", "inbound", "outbound")
+	t := newTable("policy", "mode", "labels", "pods", "inbound", "outbound", "deny")
 	for _, p := range policies {
-		t.AppendRow([]any{p.ID, p.Mode, joinLabels(p.Labels), p.Pods, p.InboundRules, p.OutboundRules})
+		mode := p.Mode
+		if p.Degraded != "" {
+			mode += " (degraded: " + p.Degraded + ")"
+		}
+		labels := joinLabels(p.Labels)
+		if p.Workload != "" {
+			labels += " of " + p.Workload
+		}
+		t.AppendRow([]any{p.ID, mode, labels, p.Pods, p.InboundRules, p.OutboundRules, p.DenyRules})
 	}
 	printTable(s.stdout, t, "No workload policy: nothing is managed yet.")
 	if !whole {
@@ -16,14 +24,26 @@ func (s *session) printPolicies(policies []policyState, whole bool) {
 	}
 	rules := newTable("policy", "direction", "rule", "peers", "ports", "href")
 	for _, p := range policies {
-		for _, rule := range p.Inbound {
-			appendRule(rules.AppendRow, p.ID, "inbound", rule)
-		}
-		for _, rule := range p.Outbound {
-			appendRule(rules.AppendRow, p.ID, "outbound", rule)
+		for _, list := range p.lists() {
+			for _, rule := range list.rules {
+				appendRule(rules.AppendRow, p.ID, list.name, rule)
+			}
 		}
 	}
 	printTable(s.stdout, rules, "No rule.")
+}
+
+type ruleList struct {
+	name  string
+	rules []ruleState
+}
+
+// lists gives the rules in the order in which a packet meets them.
+func (p policyState) lists() []ruleList {
+	return []ruleList{
+		{"inbound override deny", p.InboundOverrideDeny}, {"inbound", p.Inbound}, {"inbound deny", p.InboundDeny},
+		{"outbound override deny", p.OutboundOverrideDeny}, {"outbound", p.Outbound}, {"outbound deny", p.OutboundDeny},
+	}
 }
 
 // appendRule adds a row for each pairing of peers and ports.
@@ -59,6 +79,9 @@ func (s *session) printPlans(plans []planState, whole bool) {
 	}
 	t := newTable("node", "pod", "policy", "addresses")
 	for _, plan := range plans {
+		if plan.NodePolicy != "" {
+			t.AppendRow([]any{plan.Node, "(the node)", plan.NodePolicy, strings.Join(plan.NodeAddresses, " ")})
+		}
 		for _, pod := range plan.Members {
 			t.AppendRow([]any{plan.Node, pod.Pod, pod.Policy, strings.Join(pod.Addresses, " ")})
 		}
