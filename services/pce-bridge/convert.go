@@ -152,7 +152,10 @@ func (c *converter) ipList(l pce.IPList) (*ringfencev1.PceObject, error) {
 		}
 		out.Ranges = append(out.Ranges, &ringfencev1.IpRange{FromIp: r.FromIP, ToIp: r.ToIP, Exclusion: r.Exclusion})
 	}
-	for _, f := range l.FQDNs {
+	for i, f := range l.FQDNs {
+		if strings.TrimSuffix(f.FQDN, ".") == "" {
+			return nil, c.fail(fmt.Sprintf("fqdns[%d].fqdn", i), "%q is no name", f.FQDN)
+		}
 		out.Fqdns = append(out.Fqdns, f.FQDN)
 	}
 	return c.sized(&ringfencev1.PceObject{Object: &ringfencev1.PceObject_IpList{IpList: out}})
