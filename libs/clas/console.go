@@ -159,6 +159,9 @@ func (t *labelTable) count(l *label, by int32, e *Engine) {
 	if known != e.dimension(l.key) {
 		e.relabelMapped()
 	}
+	if e.degraded() && existed != (l.hrefs > 0) {
+		e.enrollAll() // known workloads without pods may ask for it
+	}
 	t.collect(l)
 }
 

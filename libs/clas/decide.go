@@ -134,7 +134,7 @@ func (e *Engine) endpointsAt(v *service, t target, v4 bool) []backend {
 		}
 		for _, s := range v.slices() {
 			for _, p := range s.message.GetPorts() {
-				if p.GetName() != port.GetName() || p.GetProtocol() != port.GetProtocol() {
+				if p.GetName() != port.GetName() || p.GetProtocol() != port.GetProtocol() || p.GetPort() == 0 {
 					continue
 				}
 				for _, a := range s.addresses {

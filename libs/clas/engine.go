@@ -285,6 +285,9 @@ func (e *Engine) takeLink(next record[*ringfencev1.PceLink]) {
 	e.link = next
 	if before != e.degraded() {
 		e.enrollAll()
+		for _, ns := range e.cluster.namespaces {
+			e.setKnown(ns, nil)
+		}
 	}
 }
 

@@ -235,7 +235,7 @@ func (v *service) targets(port *ringfencev1.ServicePort) []uint16 {
 func (g *group) named(port *ringfencev1.ServicePort) []uint16 {
 	var out []uint16
 	for _, p := range g.ports {
-		if p.name == port.GetTargetPortName() && uint32(p.protocol) == port.GetProtocol() {
+		if p.name == port.GetTargetPortName() && uint32(p.protocol) == port.GetProtocol() && p.port != 0 {
 			out = append(out, p.port)
 		}
 	}
@@ -265,7 +265,7 @@ func (v *service) slicePorts(port *ringfencev1.ServicePort) []uint16 {
 	var out []uint16
 	for _, s := range v.slices() {
 		for _, p := range s.message.GetPorts() {
-			if p.GetName() == port.GetName() && p.GetProtocol() == port.GetProtocol() {
+			if p.GetName() == port.GetName() && p.GetProtocol() == port.GetProtocol() && p.GetPort() != 0 {
 				out = append(out, uint16(p.GetPort()))
 			}
 		}

@@ -251,6 +251,9 @@ func (e *Engine) settleService(v *service) {
 	if v.plain != before && e.settings.legacy {
 		e.changed(allServices)
 	}
+	if (v.plain == nil) != (before == nil) {
+		e.changed(uidReference(v.message.GetUid()))
+	}
 }
 
 func sameSets(a, b []*labelSet) bool {
@@ -327,11 +330,24 @@ func (e *Engine) settleKnown() {
 			continue
 		}
 		ns.knownValid = true
-		ns.known = e.knownSets(ns)
+		e.setKnown(ns, e.knownSets(ns))
 		for _, g := range ns.groups.items {
 			e.stale.enroll(g)
 		}
 	}
+}
+
+// setKnown replaces the known label sets of a namespace. They stay interned while they are known, whether or not any pod carries
+// them.
+func (e *Engine) setKnown(ns *namespace, known map[*labelSet]bool) {
+	for ls := range known {
+		ls.dependents++
+	}
+	for ls := range ns.known {
+		ls.dependents--
+		e.stale.labelSet(ls)
+	}
+	ns.known = known
 }
 
 // degraded tells whether the console cannot be reached.
@@ -352,9 +368,8 @@ func (e *Engine) knownSets(ns *namespace) map[*labelSet]bool {
 		}
 		if w.message != nil && w.groups.len() == 0 {
 			e.identify(&e.identity, p, w.labels, w.annotations)
-			if ls := e.table.lookup(e.identity.plain(e.labelRoom[:0])); ls != nil {
-				known[ls] = true
-			}
+			e.labelRoom = e.identity.plain(e.labelRoom[:0])
+			known[e.table.set(e.labelRoom)] = true
 		}
 	}
 	return known

@@ -17,6 +17,8 @@ type virtualService struct {
 	labels []*label
 	// ports are those at which its workloads provide it.
 	ports portSet
+	// ported says that the console gave it ports, be it such as are gone.
+	ported bool
 	// services are the ports that open those of Services that carry the mark: all where it is a Service itself.
 	services *portSet
 	answers  []answer
@@ -126,6 +128,7 @@ func (r ruleResolver) ownLabels(m *ringfencev1.VirtualService) []*label {
 func (r ruleResolver) virtualService(m *ringfencev1.VirtualService) *virtualService {
 	v := &virtualService{mark: r.table.label(markPrefix+"virtual service "+m.GetHref(), ""), labels: r.ownLabels(m)}
 	v.ports = r.portsOf("virtual service "+m.GetHref()+": ", m.GetServices())
+	v.ported = len(m.GetServices()) > 0
 	if uid := m.GetServiceUid(); uid != "" {
 		r.use(uidReference(uid))
 		if s := r.serviceOf(uid); s != nil {
@@ -162,11 +165,11 @@ func (r ruleResolver) standFor(v *virtualService, s *service) {
 			ranges = append(ranges, onePort(port.protocol, t))
 		}
 	}
-	if v.services = r.ports.share(allServicePorts); v.ports.empty() {
+	if v.services = r.ports.share(allServicePorts); !v.ported {
 		v.ports = newPortSet(ranges)
 	}
 	r.mark(markUse{serviceKey(s), v.mark})
-	if len(s.message.GetSelector()) > 0 {
+	if len(s.message.GetSelector()) > 0 || !r.profileOf(s.ns).managed {
 		return
 	}
 	var endpoints []addr
