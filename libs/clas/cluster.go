@@ -218,7 +218,8 @@ type group struct {
 	labels, annotations packed
 	ports               []containerPort
 	hostNetwork         bool
-	controller          controller
+	// controller is nil for bare pods.
+	controller *controller
 	// workload is the controller, or the pod itself where it was singled out, else nil.
 	workload *workload
 	hash     uint64
@@ -246,7 +247,7 @@ type containerPort struct {
 	port     uint16
 }
 
-// controller is what a pod says of its controller, the zero value for a bare pod.
+// controller is what a pod says of its controller.
 type controller struct{ kind, name, uid string }
 
 // ownsNetwork tells whether the pods of the group have networks of their own.
@@ -255,7 +256,7 @@ func (g *group) ownsNetwork() bool { return !g.hostNetwork }
 // object gives the Kubernetes labels and the annotations that label the pods: the controller's where a fact of it is there,
 // else their own.
 func (g *group) object() (labels, annotations packed) {
-	if g.controller.name != "" && g.workload != nil && g.workload.message != nil {
+	if g.controller != nil && g.workload.message != nil {
 		return g.workload.labels, g.workload.annotations
 	}
 	return g.labels, g.annotations
@@ -285,7 +286,7 @@ func hashPod(ns *namespace, m *ringfencev1.Pod, w *workload) uint64 {
 func (g *group) sameAs(ns *namespace, m *ringfencev1.Pod, w *workload) bool {
 	c := m.GetController()
 	if g.ns != ns || g.workload != w || g.hostNetwork != m.GetHostNetwork() || len(g.ports) != len(m.GetPorts()) ||
-		g.controller != (controller{c.GetKind(), c.GetName(), c.GetUid()}) || !g.labels.equal(m.GetLabels()) || !g.annotations.equal(m.GetAnnotations()) {
+		(c == nil) != (g.controller == nil) || c != nil && *g.controller != (controller{c.GetKind(), c.GetName(), c.GetUid()}) || !g.labels.equal(m.GetLabels()) || !g.annotations.equal(m.GetAnnotations()) {
 		return false
 	}
 	for i, p := range m.GetPorts() {
@@ -312,7 +313,7 @@ func (e *Engine) group(ns *namespace, m *ringfencev1.Pod) (*group, error) {
 	g := &group{ns: ns, labels: packPairs(m.GetLabels(), nil), annotations: packPairs(m.GetAnnotations(), nil), hostNetwork: m.GetHostNetwork(),
 		workload: w, hash: h, next: first}
 	if c := m.GetController(); c != nil {
-		g.controller = controller{c.GetKind(), c.GetName(), c.GetUid()}
+		g.controller = &controller{c.GetKind(), c.GetName(), c.GetUid()}
 	}
 	for _, p := range m.GetPorts() {
 		g.ports = append(g.ports, containerPort{p.GetName(), uint8(p.GetProtocol()), uint16(p.GetPort())})
@@ -349,7 +350,7 @@ func (e *Engine) regroup(w *workload) {
 	if w.kind != "pod" {
 		return
 	}
-	if p := e.cluster.pods.find(w.ns, w.name); p != nil && p.group.controller.name == "" {
+	if p := e.cluster.pods.find(w.ns, w.name); p != nil && p.group.controller == nil {
 		e.movePod(p)
 	}
 }

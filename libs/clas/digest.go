@@ -65,12 +65,6 @@ func (s *sum) merge(t sum) {
 	}
 }
 
-// memberDigest is the sum of the digests of the members of something, while it is valid.
-type memberDigest struct {
-	sum   sum
-	valid bool
-}
-
 // digester writes values so that no two sequences of values write alike: numbers have a fixed size, texts are led by their
 // length.
 type digester []byte
@@ -102,12 +96,11 @@ func (d *digester) sum(s sum) *digester {
 
 // members is the digest of the addresses that the actors of a label set own.
 func (ls *labelSet) members() sum {
-	if !ls.digest.valid {
-		var out sum
-		ls.addresses(func(a addr) { out.add(a.digest()) })
-		ls.digest = memberDigest{out, true}
+	if ls.digest == nil {
+		ls.digest = &sum{}
+		ls.addresses(func(a addr) { ls.digest.add(a.digest()) })
 	}
-	return ls.digest.sum
+	return *ls.digest
 }
 
 func (a addr) digest() digest {
@@ -138,10 +131,11 @@ func (e *Engine) digestSet(s *addressSet) digest {
 }
 
 func (p *workloadPolicy) digestOf(e *Engine) digest {
-	if !p.digested {
-		p.digest, p.digested = digestPolicy(p.take(e)), true
+	if p.digest == nil {
+		d := digestPolicy(p.take(e))
+		p.digest = &d
 	}
-	return p.digest
+	return *p.digest
 }
 
 func digestPolicy(m *ringfencev1.WorkloadPolicy) digest {
@@ -178,13 +172,14 @@ func (d *digester) optional(n *uint32) *digester {
 }
 
 func (e *Engine) digestNode(n *node) digest {
-	if !n.digest.valid {
-		n.digest = memberDigest{n.digestPods(), true}
+	if n.digest == nil {
+		pods := n.digestPods()
+		n.digest = &pods
 	}
 	head := e.head(n)
 	d := digester{}
 	d.text("plan").text(n.name).texts(head.GetNodeAddresses()).text(head.GetNodePolicy()).texts(head.GetFeatures())
-	return sha256.Sum256(*d.sum(n.digest.sum))
+	return sha256.Sum256(*d.sum(*n.digest))
 }
 
 func (n *node) digestPods() (out sum) {

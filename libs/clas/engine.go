@@ -251,7 +251,7 @@ func (e *Engine) takeSettings(next settings) {
 	}
 	if before.perWorkload != next.perWorkload {
 		e.cluster.pods.all(func(p *pod) {
-			if p.group.controller.name == "" {
+			if p.group.controller == nil {
 				e.movePod(p)
 			}
 		})

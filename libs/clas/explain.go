@@ -508,7 +508,7 @@ func (e *Engine) describePod(out *Endpoint, id *identity, p *pod) {
 	if p.node != nil {
 		out.Node = p.node.name
 	}
-	if p.group.controller.name != "" {
+	if p.group.controller != nil {
 		out.Workload = p.group.workload.String()
 	}
 	if w := p.group.workload; w != nil && w.acks.len() > 0 {

@@ -53,13 +53,38 @@ type labelSet struct {
 	// matching are the selectors that hold for it.
 	matching bag[*selector]
 	groups   bag[*group]
-	hosts    bag[host]
-	services bag[*service]
 	policies []*workloadPolicy
+	// others are the actors other than pods, nil where there never were any.
+	others *otherActors
 	// dependents counts the sets whose plain one this is, not counting itself.
 	dependents int32
 	deserted   bool
-	digest     memberDigest
+	// digest is of the members, nil where it is not known.
+	digest *sum
+}
+
+// otherActors are nodes, external workloads and Services, which few label sets have.
+type otherActors struct {
+	hosts    bag[host]
+	services bag[*service]
+}
+
+var noOthers otherActors
+
+// rest gives the actors other than pods; it must not be changed.
+func (ls *labelSet) rest() *otherActors {
+	if ls.others == nil {
+		return &noOthers
+	}
+	return ls.others
+}
+
+// ensureOthers gives the actors other than pods, to be changed.
+func (ls *labelSet) ensureOthers() *otherActors {
+	if ls.others == nil {
+		ls.others = &otherActors{}
+	}
+	return ls.others
 }
 
 // host is an actor other than a pod whose addresses are in address sets: a node or an external workload.
@@ -69,7 +94,7 @@ type host interface {
 
 // used tells whether anything carries the label set.
 func (ls *labelSet) used() bool {
-	return ls.groups.len()+ls.hosts.len()+ls.services.len()+len(ls.policies) > 0 || ls.dependents > 0
+	return ls.groups.len()+ls.rest().hosts.len()+ls.rest().services.len()+len(ls.policies) > 0 || ls.dependents > 0
 }
 
 // addresses visits the addresses that pods, nodes and external workloads own under the label set.
@@ -79,7 +104,7 @@ func (ls *labelSet) addresses(visit func(addr)) {
 			p.owned(visit)
 		}
 	}
-	for _, h := range ls.hosts.items {
+	for _, h := range ls.rest().hosts.items {
 		for _, a := range h.ownedAddresses() {
 			visit(a)
 		}

@@ -45,6 +45,8 @@ type storedObject struct {
 	// content is what rules are resolved from: *ipList, portSet, *ringfencev1.LabelGroup, *ringfencev1.VirtualService; for rule sets and
 	// boundaries it is nil.
 	content any
+	// listed says that the version in force lists it.
+	listed bool
 	// fresh is the message of a rule set or boundary until it was resolved once.
 	fresh *ringfencev1.PceObject
 }
@@ -105,7 +107,6 @@ type manifest struct {
 	version int64
 	chunks  []*chunk
 	byHref  map[string]*storedObject
-	listed  map[digest]bool
 }
 
 func newProvision() *provision {
@@ -246,7 +247,7 @@ func checkVirtualService(m *ringfencev1.VirtualService) error {
 // removeObject drops an object that the version in force does not need.
 func (p *provision) removeObject(s subject) {
 	sha, ok := parseDigest(s.id())
-	if !ok || p.objects[sha] == nil || p.force.listed[sha] {
+	if !ok || p.objects[sha] == nil || p.objects[sha].listed {
 		return
 	}
 	delete(p.objects, sha)
@@ -371,18 +372,21 @@ func (p *provision) ready() bool { return p.complete && len(p.missing) == 0 }
 // commit puts the version in the slots in force, and gives the one before.
 func (p *provision) commit() (before manifest) {
 	count := p.slots[0].edition.chunks
-	next := manifest{byHref: make(map[string]*storedObject, len(p.objects)), listed: make(map[digest]bool, len(p.objects))}
+	next := manifest{byHref: make(map[string]*storedObject, len(p.objects))}
+	for _, o := range p.force.byHref {
+		o.listed = false
+	}
 	for number := range count {
 		c := p.slots[number]
 		next.version = c.edition.version
 		next.chunks = append(next.chunks, c)
 		for _, x := range c.entries {
 			o := p.objects[x.sha]
-			next.byHref[o.href], next.listed[x.sha] = o, true
+			next.byHref[o.href], o.listed = o, true
 		}
 	}
 	before, p.force = p.force, next
-	maps.DeleteFunc(p.objects, func(sha digest, _ *storedObject) bool { return !next.listed[sha] })
+	maps.DeleteFunc(p.objects, func(_ digest, o *storedObject) bool { return !o.listed })
 	p.recount()
 	return before
 }

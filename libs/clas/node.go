@@ -33,7 +33,8 @@ type node struct {
 	// given says whether the last flush gave a plan, with this hash of the fields of the node itself.
 	given     bool
 	givenHash uint64
-	digest    memberDigest
+	// digest is of the pods in the plan, nil where it is not known.
+	digest *sum
 }
 
 func (n *node) claim() (uint64, string) { return n.sequence, "facts.k8s.node._." + n.name }

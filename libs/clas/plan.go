@@ -12,10 +12,50 @@ import (
 // signature counts, for pods of a namespace that look alike before anything but their labels and annotations is known, which
 // policies those that are planned have. hash is the beginning of what Signature gives.
 type signature struct {
-	hash     uint64
-	policies map[*workloadPolicy]int32
-	// sole is the policy while there is one.
-	sole *workloadPolicy
+	hash uint64
+	// first is one of the policies, that of count groups; others counts the groups of the others, of which there are seldom any.
+	first  *workloadPolicy
+	count  int32
+	others map[*workloadPolicy]int32
+}
+
+func (s *signature) add(p *workloadPolicy) {
+	switch {
+	case s.first == nil || s.first == p:
+		s.first = p
+		s.count++
+	default:
+		if s.others == nil {
+			s.others = map[*workloadPolicy]int32{}
+		}
+		s.others[p]++
+	}
+}
+
+func (s *signature) remove(p *workloadPolicy) {
+	if s.first != p {
+		if s.others[p]--; s.others[p] == 0 {
+			delete(s.others, p)
+		}
+		return
+	}
+	if s.count--; s.count > 0 {
+		return
+	}
+	s.first = nil
+	for other, count := range s.others { // whichever: sole asks for how many there are
+		s.first, s.count = other, count
+		delete(s.others, other)
+		break
+	}
+}
+
+// sole gives the policy that all planned pods of the signature have, nil where they differ or there are none.
+func (s *signature) sole() *workloadPolicy {
+	if len(s.others) > 0 {
+		return nil
+	}
+	return s.first
 }
 
 // volatile are labels that controllers give their pods and that differ between pods, or generations of pods, of one workload.
@@ -70,21 +110,20 @@ func (e *Engine) sign(g *group) {
 		s = g.ns.sign(g)
 		g.signature = s
 	}
+	before := s.sole()
 	if g.signed != nil {
-		if s.policies[g.signed]--; s.policies[g.signed] == 0 {
-			delete(s.policies, g.signed)
-		}
+		s.remove(g.signed)
 	}
 	if now != nil {
-		s.policies[now]++
+		s.add(now)
 	}
-	g.signed = now
-	if len(s.policies) == 0 {
+	if g.signed = now; s.first == nil {
 		delete(g.ns.signatures, s.hash)
+	}
+	if now == nil {
 		g.signature = nil
 	}
-	if sole := s.only(); sole != s.sole {
-		s.sole = sole
+	if s.sole() != before {
 		e.stale.listing(g.ns)
 	}
 }
@@ -97,20 +136,10 @@ func (ns *namespace) sign(g *group) *signature {
 		if ns.signatures == nil {
 			ns.signatures = map[uint64]*signature{}
 		}
-		s = &signature{hash: h, policies: map[*workloadPolicy]int32{}}
+		s = &signature{hash: h}
 		ns.signatures[h] = s
 	}
 	return s
-}
-
-// only gives the policy that all planned pods of the signature have, nil where they differ or there are none.
-func (s *signature) only() *workloadPolicy {
-	if len(s.policies) == 1 {
-		for p := range s.policies {
-			return p
-		}
-	}
-	return nil
 }
 
 // message is what a namespace's entry says now.
@@ -118,8 +147,8 @@ func (e *Engine) namespaceMessage(ns *namespace) *ringfencev1.NamespacePolicy {
 	p := e.profileOf(ns)
 	m := &ringfencev1.NamespacePolicy{Namespace: ns.name, Managed: p.managed, Mode: p.mode}
 	for _, s := range ns.signatures {
-		if s.sole != nil {
-			m.Signatures = append(m.Signatures, &ringfencev1.PodSignature{Hash: hexID("", s.hash), Policy: s.sole.text})
+		if sole := s.sole(); sole != nil {
+			m.Signatures = append(m.Signatures, &ringfencev1.PodSignature{Hash: hexID("", s.hash), Policy: sole.text})
 		}
 	}
 	slices.SortFunc(m.Signatures, func(a, b *ringfencev1.PodSignature) int { return cmp.Compare(a.GetHash(), b.GetHash()) })

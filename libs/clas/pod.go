@@ -150,7 +150,7 @@ func (p *pod) ownership(e *Engine) {
 	p.addresses(func(a addr) { shared = shared || len(e.cluster.addresses.others[a]) > 0 })
 	p.set(contested, shared)
 	if p.group.set != nil {
-		p.group.set.digest.valid = false
+		p.group.set.digest = nil
 	}
 }
 
@@ -332,7 +332,7 @@ func (p *pod) messageIn(g *group) *ringfencev1.Pod {
 		m.RuntimeUid = p.more.runtimeUID
 		m.ProtoReflect().SetUnknown(slices.Clone(p.more.unknown))
 	}
-	if g.controller.name != "" {
+	if g.controller != nil {
 		m.Controller = &ringfencev1.ObjectRef{Kind: g.controller.kind, Name: g.controller.name, Uid: g.controller.uid}
 	}
 	for _, port := range g.ports {
@@ -383,7 +383,7 @@ func (e *Engine) dropPod(p *pod) {
 		p.addresses(func(a addr) { e.release(a, p) })
 	}
 	if p.group.set != nil {
-		p.group.set.digest.valid = false
+		p.group.set.digest = nil
 	}
 	if p.node != nil {
 		n := p.node

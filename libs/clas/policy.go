@@ -61,10 +61,9 @@ type workloadPolicy struct {
 	// hash is of the content, given is the one that the last flush left with readers, 0 for nothing.
 	hash, given uint64
 	// message is there from compiling until the next flush.
-	message  *ringfencev1.WorkloadPolicy
-	digest   digest
-	digested bool
-	text     string // the id as text
+	message *ringfencev1.WorkloadPolicy
+	digest  *digest // nil where it is not known
+	text    string  // the id as text
 }
 
 // policy gives the policy of a label set in a mode, made where there is none; a new one is marked to be compiled.
@@ -191,10 +190,12 @@ func (c *compilation) reach(g *grant) *part {
 			c.reachServices(x, g, v)
 		}
 	}
-	for _, a := range g.answers {
-		x.term(c.answer(a), *a.ports)
+	if g.beside != nil {
+		for _, a := range g.beside.answers {
+			x.term(c.answer(a), *a.ports)
+		}
 	}
-	for _, list := range g.rule.providerLists {
+	for _, list := range g.rule.providerLists() {
 		x.term(c.sets.of(list), *g.rule.ports)
 	}
 	g.outbound = x.end(outbound)
@@ -253,10 +254,12 @@ func (c *compilation) admit(g *grant, v *provider) *part {
 	for _, sel := range g.consumers {
 		x.term(c.sets.workloads(sel), *v.ports)
 	}
-	for _, a := range g.asking {
-		x.term(c.answer(a), *v.ports)
+	if g.beside != nil {
+		for _, a := range g.beside.asking {
+			x.term(c.answer(a), *v.ports)
+		}
 	}
-	for _, list := range g.rule.consumerLists {
+	for _, list := range g.rule.consumerLists() {
 		x.term(c.sets.of(list), *v.ports)
 	}
 	v.inbound = x.end(inbound)

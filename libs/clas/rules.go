@@ -47,10 +47,27 @@ type rule struct {
 	kind ruleKind
 	// ports are those of its services.
 	ports *portSet
-	// consumerLists and providerLists are IP lists; scopes never narrow them.
-	consumerLists, providerLists []*ipList
+	// lists are IP lists, nil where there are none; scopes never narrow them.
+	lists *ruleLists
 	// warnings name what it refers to in vain.
 	warnings []string
+}
+
+// ruleLists are the IP lists of a rule by side.
+type ruleLists struct{ consumers, providers []*ipList }
+
+func (r *rule) consumerLists() []*ipList {
+	if r.lists == nil {
+		return nil
+	}
+	return r.lists.consumers
+}
+
+func (r *rule) providerLists() []*ipList {
+	if r.lists == nil {
+		return nil
+	}
+	return r.lists.providers
 }
 
 func (r *rule) idText() string { return hexID("", r.id) }
@@ -60,10 +77,20 @@ type grant struct {
 	rule      *rule
 	consumers []*selector
 	providers []provider
-	// answers are addresses of virtual services beside those of workloads; asking are addresses that consume.
-	answers, asking []answer
+	// beside are addresses beside those of workloads, nil where there are none.
+	beside *besides
 	// outbound is the rule as policies of its consumers have it, while policies are being compiled.
 	outbound *part
+}
+
+// besides are addresses of virtual services: those that answer for providers, and those that ask as consumers.
+type besides struct{ answers, asking []answer }
+
+func (g *grant) ensureBeside() *besides {
+	if g.beside == nil {
+		g.beside = &besides{}
+	}
+	return g.beside
 }
 
 // newGrant makes a grant with room for the usual one consumer and one provider.
@@ -437,7 +464,9 @@ func (r ruleResolver) grants(kind ruleKind, m *ringfencev1.Rule, scopes []expres
 	consumers := r.side("consumers", m.GetConsumers())
 	providers := r.side("providers", m.GetProviders())
 	out.ports = r.ports.share(r.servicePorts(m.GetServices(), onlyVirtual(providers, m.GetResolveProvidersAs())))
-	out.consumerLists, out.providerLists = consumers.lists, providers.lists
+	if len(consumers.lists)+len(providers.lists) > 0 {
+		out.lists = &ruleLists{consumers.lists, providers.lists}
+	}
 	for _, scope := range scopes {
 		reach := scope
 		if m.GetUnscopedConsumers() {
@@ -517,7 +546,10 @@ func (r ruleResolver) consumers(g *grant, s side, scope expression, as []ringfen
 	}
 	for _, v := range r.virtualServices(s, scope, as) {
 		add(marked([]*label{v.mark}))
-		g.asking = append(g.asking, v.endpoints...)
+		if len(v.endpoints) > 0 {
+			b := g.ensureBeside()
+			b.asking = append(b.asking, v.endpoints...)
+		}
 	}
 }
 
@@ -554,6 +586,9 @@ func (r ruleResolver) providers(g *grant, s side, scope expression, as []ringfen
 	for _, v := range r.virtualServices(s, scope, as) {
 		g.providers = append(g.providers, provider{selector: r.table.selector(marked([]*label{v.mark})),
 			ports: r.ports.share(v.ports), services: v.services, virtual: true})
-		g.answers = append(append(g.answers, v.answers...), v.endpoints...)
+		if len(v.answers)+len(v.endpoints) > 0 {
+			b := g.ensureBeside()
+			b.answers = append(append(b.answers, v.answers...), v.endpoints...)
+		}
 	}
 }

@@ -139,18 +139,18 @@ func carry[T comparable](e *Engine, at **labelSet, next *labelSet, of func(*labe
 	*at = next
 	if before != nil {
 		of(before).remove(actor)
-		before.digest.valid = false
+		before.digest = nil
 		e.stale.labelSet(before)
 	}
 	if next != nil {
 		of(next).add(actor)
-		next.digest.valid = false
+		next.digest = nil
 	}
 }
 
 func groupsOf(ls *labelSet) *bag[*group]     { return &ls.groups }
-func hostsOf(ls *labelSet) *bag[host]        { return &ls.hosts }
-func servicesOf(ls *labelSet) *bag[*service] { return &ls.services }
+func hostsOf(ls *labelSet) *bag[host]        { return &ls.ensureOthers().hosts }
+func servicesOf(ls *labelSet) *bag[*service] { return &ls.ensureOthers().services }
 
 // settleHosts labels nodes and external workloads.
 func (e *Engine) settleHosts() bool {
@@ -446,7 +446,7 @@ func (e *Engine) settlePolicies() {
 		p.stale = false
 		if p.users == 0 {
 			e.adopt(p, nil)
-			p.message, p.hash, p.digested = nil, 0, false
+			p.message, p.hash, p.digest = nil, 0, nil
 			e.feature(p, 0)
 			if e.flushed {
 				e.stale.publish(p)
@@ -461,7 +461,7 @@ func (e *Engine) settlePolicies() {
 		if hash == p.hash {
 			continue
 		}
-		p.message, p.hash, p.digested = message, hash, false
+		p.message, p.hash, p.digest = message, hash, nil
 		if f := e.compilation.features(); f != p.features {
 			e.feature(p, f)
 			e.stale.usersOf(p)
@@ -514,7 +514,7 @@ func (s *stale) usersOf(p *workloadPolicy) {
 			}
 		}
 	}
-	for _, h := range p.labels.hosts.items {
+	for _, h := range p.labels.rest().hosts.items {
 		if n, isNode := h.(*node); isNode && n.policy == p {
 			s.node(n)
 		}

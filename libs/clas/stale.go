@@ -126,13 +126,13 @@ func (s *stale) node(n *node) {
 		n.stale = true
 		s.plans = append(s.plans, n)
 	}
-	n.digest.valid = false
+	n.digest = nil
 }
 
 // pod marks a pod of which the plan may say something else.
 func (s *stale) pod(p *pod) {
 	if p.group.set != nil {
-		p.group.set.digest.valid = false
+		p.group.set.digest = nil
 	}
 	if p.node == nil {
 		return
@@ -169,7 +169,7 @@ func (s *stale) providers(ls *labelSet) {
 // hostMembers is called when the addresses of a node or an external workload change hands.
 func (s *stale) hostMembers(ls *labelSet) {
 	if ls != nil {
-		ls.digest.valid = false
+		ls.digest = nil
 	}
 }
 

@@ -41,7 +41,7 @@ func (e *Engine) view(sel *selector, ports *portSet) *serviceView {
 			return v
 		}
 	}
-	if !slices.ContainsFunc(sel.matched.items, func(ls *labelSet) bool { return ls.services.len() > 0 }) {
+	if !slices.ContainsFunc(sel.matched.items, func(ls *labelSet) bool { return ls.rest().services.len() > 0 }) {
 		return nil
 	}
 	v := &serviceView{selector: sel, ports: ports}
@@ -63,7 +63,7 @@ func (e *Engine) refresh(v *serviceView) {
 	var names []string
 	v.partial = nil
 	for _, ls := range v.selector.matched.items {
-		for _, s := range ls.services.items {
+		for _, s := range ls.rest().services.items {
 			if s.message.GetType() == typeExternalName && s.message.GetExternalName() != "" {
 				names = append(names, canonicalName(s.message.GetExternalName()))
 				continue
