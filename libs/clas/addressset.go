@@ -336,9 +336,12 @@ func (t *setStore) inUse() []*addressSet {
 	return out
 }
 
+// roomKept is how long a list of marks may be to keep its room.
+const roomKept = 64
+
 // trim empties a list of marks. After a burst it leaves a new one, so that its room goes.
 func trim[T any](list []T) []T {
-	if cap(list) > 1024 {
+	if cap(list) > roomKept {
 		return nil
 	}
 	clear(list)

@@ -2,7 +2,9 @@ package clas
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -16,19 +18,31 @@ type cluster struct {
 	// groups finds the groups of pods by the hash of what their pods have in common.
 	groups    map[uint64]*group
 	addresses *addressBook
+	// signatures are found by their hash, of which the namespace is part.
+	signatures map[uint64]*signature
 	// machines finds nodes by their machine id.
 	machines map[string]*bag[*node]
 }
 
-// podTable finds pods by the hash of their names: numbers are moved with less effort than texts when a table grows. Pods of one
-// hash, should there ever be two, are chained.
-type podTable struct{ byHash map[uint64]*pod }
+// podTable finds pods by the hash of their names: numbers are moved with less effort than texts when a table grows. Should there
+// ever be two pods of one hash, the others are in clashes.
+type podTable struct {
+	byHash  map[uint64]*pod
+	clashes map[uint64][]*pod
+}
 
 func hashName(ns *namespace, name string) uint64 { return mix(ns.hash, hashText(name)) }
 
+func (p *pod) named(ns *namespace, name string) bool { return p.name == name && p.group.ns == ns }
+
 func (t *podTable) find(ns *namespace, name string) *pod {
-	for p := t.byHash[hashName(ns, name)]; p != nil; p = p.next {
-		if p.name == name && p.group.ns == ns {
+	h := hashName(ns, name)
+	p := t.byHash[h]
+	if p == nil || p.named(ns, name) {
+		return p
+	}
+	for _, p := range t.clashes[h] {
+		if p.named(ns, name) {
 			return p
 		}
 	}
@@ -38,30 +52,36 @@ func (t *podTable) find(ns *namespace, name string) *pod {
 // put adds a pod of a name that there is none of.
 func (t *podTable) put(ns *namespace, p *pod) {
 	h := hashName(ns, p.name)
-	p.next = t.byHash[h]
-	t.byHash[h] = p
+	if t.byHash[h] == nil {
+		t.byHash[h] = p
+		return
+	}
+	if t.clashes == nil {
+		t.clashes = map[uint64][]*pod{}
+	}
+	t.clashes[h] = append(t.clashes[h], p)
 }
 
 func (t *podTable) remove(ns *namespace, p *pod) {
 	h := hashName(ns, p.name)
-	first := t.byHash[h]
-	if first == p {
-		if t.byHash[h] = p.next; p.next == nil {
-			delete(t.byHash, h)
-		}
-		return
-	}
-	for before := first; before != nil; before = before.next {
-		if before.next == p {
-			before.next = p.next
-		}
+	others := t.clashes[h]
+	switch {
+	case t.byHash[h] != p:
+		t.clashes[h] = slices.DeleteFunc(others, func(q *pod) bool { return q == p })
+	case len(others) > 0:
+		t.byHash[h], t.clashes[h] = others[0], others[1:]
+	default:
+		delete(t.byHash, h)
 	}
 }
 
 // all visits every pod, in no order.
 func (t *podTable) all(visit func(*pod)) {
 	for _, p := range t.byHash {
-		for ; p != nil; p = p.next {
+		visit(p)
+	}
+	for _, list := range t.clashes {
+		for _, p := range list {
 			visit(p)
 		}
 	}
@@ -73,9 +93,9 @@ type objectName struct{ namespace, name string }
 func (n objectName) String() string { return n.namespace + "/" + n.name }
 
 func newCluster() *cluster {
-	return &cluster{namespaces: map[string]*namespace{}, nodes: map[string]*node{}, pods: podTable{map[uint64]*pod{}},
+	return &cluster{namespaces: map[string]*namespace{}, nodes: map[string]*node{}, pods: podTable{byHash: map[uint64]*pod{}},
 		services: map[objectName]*service{}, groups: map[uint64]*group{}, addresses: newAddressBook(),
-		machines: map[string]*bag[*node]{}}
+		machines: map[string]*bag[*node]{}, signatures: map[uint64]*signature{}}
 }
 
 // namespace is a namespace that anything names. The one without a name stands for the default profile.
@@ -84,10 +104,8 @@ type namespace struct {
 	// book is the cluster's; hash is of the name.
 	book *addressBook
 	hash uint64
-	// encoded is the fact, nil where none is there.
-	encoded  []byte
-	sequence uint64
-	uid      string
+	// fact is nil where none is there.
+	fact *namespaceFact
 	// profiles are those of the namespace; profile is the one in force, nil where the default one is.
 	profiles []*profile
 	profile  *profile
@@ -96,7 +114,7 @@ type namespace struct {
 	slices   map[string]*endpointSlice
 	// workloads are found by kind (lower-case) and name.
 	workloads  map[workloadName]*workload
-	signatures map[uint64]*signature
+	signatures []*signature
 	// known are the label sets of the workloads that the console knows, worked out in degraded mode alone.
 	known      map[*labelSet]bool
 	knownValid bool
@@ -106,6 +124,21 @@ type namespace struct {
 }
 
 type workloadName struct{ kind, name string }
+
+// namespaceFact is what the fact of a namespace says.
+type namespaceFact struct {
+	sequence     uint64
+	uid, version string
+	labels       packed
+	unknown      []byte // fields of a newer release
+}
+
+// message gives the fact again.
+func (f *namespaceFact) message(name string) *ringfencev1.Namespace {
+	m := &ringfencev1.Namespace{Name: name, Uid: f.uid, ResourceVersion: f.version, Labels: f.labels.texts()}
+	m.ProtoReflect().SetUnknown(slices.Clone(f.unknown))
+	return m
+}
 
 // namespace gives the namespace of a name, made where there is none.
 func (c *cluster) namespace(name string) *namespace {
@@ -119,7 +152,7 @@ func (c *cluster) namespace(name string) *namespace {
 
 // listed tells whether the namespaces object names it: it is known by a fact or a profile of its own.
 func (ns *namespace) listed() bool {
-	return ns.name != "" && (ns.encoded != nil || len(ns.profiles) > 0)
+	return ns.name != "" && (ns.fact != nil || len(ns.profiles) > 0)
 }
 
 // used tells whether anything names the namespace.
@@ -167,23 +200,20 @@ func (e *Engine) putNamespace(s subject, sequence uint64, m *ringfencev1.Namespa
 	if err := s.names("namespace", "", m.GetName()); err != nil {
 		return err
 	}
-	encoded, err := encode(m)
-	if err != nil {
-		return fmt.Errorf("namespace %s: %w", m.GetName(), err)
+	labels := packPairs(m.GetLabels(), nil)
+	if !utf8.ValidString(m.GetName()) || !utf8.ValidString(m.GetUid()) || !utf8.ValidString(m.GetResourceVersion()) || !labels.text() {
+		return fmt.Errorf("namespace %q: %w", m.GetName(), errNotText)
 	}
 	ns := e.cluster.namespace(m.GetName())
-	if ns.encoded == nil {
+	if ns.fact == nil {
 		e.stale.listing(ns)
 	}
-	ns.encoded, ns.sequence, ns.uid = encoded, sequence, m.GetUid()
-	if encoded == nil {
-		ns.encoded = []byte{}
-	}
+	ns.fact = &namespaceFact{sequence: sequence, uid: m.GetUid(), version: m.GetResourceVersion(), labels: labels, unknown: m.ProtoReflect().GetUnknown()}
 	return nil
 }
 
 func (e *Engine) dropNamespace(ns *namespace) {
-	ns.encoded, ns.uid = nil, ""
+	ns.fact = nil
 	e.stale.listing(ns)
 }
 

@@ -27,10 +27,9 @@ type Engine struct {
 	// hosts are the console's workloads by machine id.
 	hosts map[string][]*external
 
-	table    *labelTable
-	ports    portTable
-	sets     *setStore
-	ruleSets map[string]*ruleSet
+	table *labelTable
+	ports portTable
+	sets  *setStore
 	// marks counts the uses of each mark; marked are the marks by who is to carry them.
 	marks  map[markUse]int
 	marked map[string][]*label
@@ -54,7 +53,7 @@ type Engine struct {
 func New() *Engine {
 	e := &Engine{cluster: newCluster(), console: newConsole(), provision: newProvision(),
 		synced: map[string]record[*ringfencev1.Synced]{}, hosts: map[string][]*external{}, table: newLabelTable(),
-		sets: newSetStore(), ruleSets: map[string]*ruleSet{}, marks: map[markUse]int{}, marked: map[string][]*label{}, stale: newStale()}
+		sets: newSetStore(), marks: map[markUse]int{}, marked: map[string][]*label{}, stale: newStale()}
 	e.compilation.Engine = e
 	return e
 }
@@ -176,17 +175,18 @@ func (e *Engine) provisioned(ready bool, err error) error {
 
 // replaceObject marks what an object's change reaches; before and now are nil where there was or is none.
 func (e *Engine) replaceObject(href string, before, now *storedObject) {
-	set := e.ruleSets[href]
+	var set *ruleSet
+	if before != nil {
+		set, before.rules = before.rules, nil
+	}
 	if now != nil && now.isRuleSet() {
 		if set == nil {
-			set = &ruleSet{href: href}
-			e.ruleSets[href] = set
+			set = &ruleSet{}
 		}
-		set.object = now
+		set.object, now.rules = now, set
 		set.invalidate(e)
 	} else if set != nil {
 		e.retract(set)
-		delete(e.ruleSets, href)
 	}
 	e.changed(href)
 	for _, o := range []*storedObject{before, now} {
@@ -245,7 +245,7 @@ func (e *Engine) takeSettings(next settings) {
 	before := e.settings
 	e.settings = next
 	if before.legacy != next.legacy {
-		for _, set := range e.ruleSets {
+		for set := range e.provision.ruleSets() {
 			set.invalidate(e)
 		}
 	}
@@ -318,7 +318,7 @@ func (e *Engine) removeKubernetes(s subject, uid string) {
 	ns := e.cluster.namespaces[namespace]
 	switch s.kind {
 	case "namespace":
-		if ns = e.cluster.namespaces[name]; namespace == clusterScoped && ns != nil && ns.encoded != nil && !follows(uid, ns.uid) {
+		if ns = e.cluster.namespaces[name]; namespace == clusterScoped && ns != nil && ns.fact != nil && !follows(uid, ns.fact.uid) {
 			e.dropNamespace(ns)
 		}
 		return

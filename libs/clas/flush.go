@@ -284,8 +284,10 @@ func (e *Engine) workloadPolicies() []*workloadPolicy {
 
 func (e *Engine) warnings() []string {
 	out := slices.Concat(e.console.profileWarnings(), e.provision.warnings())
-	for _, s := range e.ruleSets {
-		out = append(out, s.warnings...)
+	for s := range e.provision.ruleSets() {
+		if s.oddities != nil {
+			out = append(out, s.oddities.warnings...)
+		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -45,6 +46,8 @@ type storedObject struct {
 	// content is what rules are resolved from: *ipList, portSet, *ringfencev1.LabelGroup, *ringfencev1.VirtualService; for rule sets and
 	// boundaries it is nil.
 	content any
+	// rules are what a rule set or boundary in force comes to.
+	rules *ruleSet
 	// listed says that the version in force lists it.
 	listed bool
 	// fresh is the message of a rule set or boundary until it was resolved once.
@@ -364,6 +367,17 @@ func (p *provision) inForce() bool {
 		}
 	}
 	return len(p.force.chunks) > 0
+}
+
+// ruleSets gives the rule sets and boundaries in force, in no order.
+func (p *provision) ruleSets() iter.Seq[*ruleSet] {
+	return func(yield func(*ruleSet) bool) {
+		for _, o := range p.force.byHref {
+			if o.rules != nil && !yield(o.rules) {
+				return
+			}
+		}
+	}
 }
 
 // ready tells whether the version in the slots can be put in force.

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // packed holds sorted pairs of texts in one string, for the labels and annotations of a hundred thousand pods: each text is
@@ -85,6 +86,16 @@ func (p packed) texts() map[string]string {
 		out[k] = v
 	}
 	return out
+}
+
+// text tells whether all of it is UTF-8.
+func (p packed) text() bool {
+	for k, v := range p.all() {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return false
+		}
+	}
+	return true
 }
 
 // equal tells whether a map has the same pairs.

@@ -12,7 +12,8 @@ import (
 // signature counts, for pods of a namespace that look alike before anything but their labels and annotations is known, which
 // policies those that are planned have. hash is the beginning of what Signature gives.
 type signature struct {
-	hash uint64
+	hash  uint64
+	place int // among those of the namespace
 	// first is one of the policies, that of count groups; others counts the groups of the others, of which there are seldom any.
 	first  *workloadPolicy
 	count  int32
@@ -107,7 +108,7 @@ func (e *Engine) sign(g *group) {
 	}
 	s := g.signature
 	if s == nil {
-		s = g.ns.sign(g)
+		s = e.cluster.sign(g)
 		g.signature = s
 	}
 	before := s.sole()
@@ -118,7 +119,7 @@ func (e *Engine) sign(g *group) {
 		s.add(now)
 	}
 	if g.signed = now; s.first == nil {
-		delete(g.ns.signatures, s.hash)
+		e.cluster.unsign(g.ns, s)
 	}
 	if now == nil {
 		g.signature = nil
@@ -129,17 +130,24 @@ func (e *Engine) sign(g *group) {
 }
 
 // sign gives the signature of a group's pods, made where there is none.
-func (ns *namespace) sign(g *group) *signature {
-	h := signatureHash(ns.name, g.labels.without(isVolatile), g.annotations.without(requestsNothing))
-	s := ns.signatures[h]
+func (c *cluster) sign(g *group) *signature {
+	h := signatureHash(g.ns.name, g.labels.without(isVolatile), g.annotations.without(requestsNothing))
+	s := c.signatures[h]
 	if s == nil {
-		if ns.signatures == nil {
-			ns.signatures = map[uint64]*signature{}
-		}
-		s = &signature{hash: h}
-		ns.signatures[h] = s
+		s = &signature{hash: h, place: len(g.ns.signatures)}
+		c.signatures[h] = s
+		g.ns.signatures = append(g.ns.signatures, s)
 	}
 	return s
+}
+
+// unsign forgets a signature that no planned pod has.
+func (c *cluster) unsign(ns *namespace, s *signature) {
+	delete(c.signatures, s.hash)
+	last := ns.signatures[len(ns.signatures)-1]
+	ns.signatures[s.place], last.place = last, s.place
+	ns.signatures[len(ns.signatures)-1] = nil
+	ns.signatures = ns.signatures[:len(ns.signatures)-1]
 }
 
 // message is what a namespace's entry says now.

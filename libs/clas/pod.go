@@ -18,7 +18,6 @@ type pod struct {
 	group *group
 	node  *node // nil before it is scheduled
 	more  *podDetails
-	next  *pod // of the same hash
 	// uid is the pod's UID where it is one in canonical form; else details have it.
 	uid      [16]byte
 	version  uint64 // the resource version where it is a number; else details have it

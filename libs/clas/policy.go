@@ -343,7 +343,7 @@ func (c *compilation) merge(parts []*part) []*part {
 }
 
 func compareParts(a, b *part) int {
-	return cmp.Or(cmp.Compare(a.rule.id, b.rule.id), cmp.Compare(a.rule.href, b.rule.href), cmp.Compare(a.rule.set.href, b.rule.set.href), cmp.Compare(a.hash, b.hash))
+	return cmp.Or(cmp.Compare(a.rule.id, b.rule.id), cmp.Compare(a.rule.href, b.rule.href), cmp.Compare(a.rule.set.href(), b.rule.set.href()), cmp.Compare(a.hash, b.hash))
 }
 
 // with gives a part that has the terms of both.

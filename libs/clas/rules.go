@@ -20,16 +20,29 @@ const (
 // ruleSet is a rule set or an enforcement boundary in force, resolved. Everything that it looked up is in uses: when any of that
 // changes, the whole of it is resolved anew.
 type ruleSet struct {
-	href   string
 	object *storedObject
 	// name is what people call it; boundary says that it is an enforcement boundary.
-	name     string
-	boundary bool
-	uses     []*reference
+	name            string
+	boundary, stale bool
+	uses            []*reference
+	grants          []*grant
+	// oddities is nil where there are none.
+	oddities *oddities
+}
+
+// oddities are what few rule sets have.
+type oddities struct {
 	marks    []markUse
-	grants   []*grant
 	warnings []string
-	stale    bool
+}
+
+func (s *ruleSet) href() string { return s.object.href }
+
+func (s *ruleSet) ensureOddities() *oddities {
+	if s.oddities == nil {
+		s.oddities = &oddities{}
+	}
+	return s.oddities
 }
 
 func (s *ruleSet) invalidate(e *Engine) {
@@ -155,10 +168,12 @@ func (e *Engine) retract(s *ruleSet) {
 	for _, ref := range s.uses {
 		e.console.leave(ref, s)
 	}
-	for _, m := range s.marks {
-		e.unmark(m)
+	if s.oddities != nil {
+		for _, m := range s.oddities.marks {
+			e.unmark(m)
+		}
 	}
-	s.uses, s.marks, s.grants, s.warnings = nil, nil, nil, nil
+	s.uses, s.grants, s.oddities = nil, nil, nil
 }
 
 // enter puts a grant into the indexes and marks the policies that it changes.
@@ -191,7 +206,8 @@ func (e *Engine) withdrawGrant(g *grant) {
 
 func (r ruleResolver) warn(format string, args ...any) {
 	text := r.prefix() + fmt.Sprintf(format, args...)
-	r.set.warnings = append(r.set.warnings, text)
+	odd := r.set.ensureOddities()
+	odd.warnings = append(odd.warnings, text)
 	if r.rule != nil {
 		r.rule.warnings = append(r.rule.warnings, text)
 	}
@@ -201,11 +217,11 @@ func (r ruleResolver) warn(format string, args ...any) {
 func (r ruleResolver) prefix() string {
 	switch {
 	case r.set.boundary:
-		return fmt.Sprintf("enforcement boundary %s (%s): ", r.set.name, r.set.href)
+		return fmt.Sprintf("enforcement boundary %s (%s): ", r.set.name, r.set.href())
 	case r.rule != nil:
-		return fmt.Sprintf("rule set %s (%s): rule %s: ", r.set.name, r.set.href, r.rule.href)
+		return fmt.Sprintf("rule set %s (%s): rule %s: ", r.set.name, r.set.href(), r.rule.href)
 	}
-	return fmt.Sprintf("rule set %s (%s): ", r.set.name, r.set.href)
+	return fmt.Sprintf("rule set %s (%s): ", r.set.name, r.set.href())
 }
 
 // remembered is how many references of a rule set are searched before the table of all is asked.
@@ -434,8 +450,8 @@ func (r ruleResolver) singleWorkload(href string, warn func(string, ...any)) *la
 
 // mark makes the actors of a key carry a label of the engine's own.
 func (r ruleResolver) mark(m markUse) {
-	if !slices.Contains(r.set.marks, m) {
-		r.set.marks = append(r.set.marks, m)
+	if odd := r.set.ensureOddities(); !slices.Contains(odd.marks, m) {
+		odd.marks = append(odd.marks, m)
 		r.addMark(m)
 	}
 }

@@ -36,7 +36,7 @@ func (e *Engine) settleRuleSets() bool {
 	e.stale.ruleSets = nil
 	for _, s := range work {
 		s.stale = false
-		if e.ruleSets[s.href] == s {
+		if s.object.listed && s.object.rules == s {
 			e.resolve(s)
 		}
 	}

@@ -103,12 +103,10 @@ func (e *Engine) keepCluster(keep keeping) {
 }
 
 func (e *Engine) keepNamespace(ns *namespace, keep keeping) {
-	if encoded := ns.encoded; encoded != nil {
+	if fact := ns.fact; fact != nil {
 		name := ns.name
-		keep(ns.sequence, 1, func() (string, *ringfencev1.Fact) {
-			m := &ringfencev1.Namespace{}
-			decode("namespace "+name, encoded, m)
-			return kubernetesSubject("namespace", "", name), &ringfencev1.Fact{Body: &ringfencev1.Fact_Namespace{Namespace: m}}
+		keep(fact.sequence, 1, func() (string, *ringfencev1.Fact) {
+			return kubernetesSubject("namespace", "", name), &ringfencev1.Fact{Body: &ringfencev1.Fact_Namespace{Namespace: fact.message(name)}}
 		})
 	}
 	for _, w := range ns.workloads {
