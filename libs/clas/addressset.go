@@ -224,7 +224,7 @@ func (t *setStore) flush(e *Engine, moved map[addr]*labelSet) []*ringfencev1.Add
 			t.drop(s)
 		}
 	}
-	t.touched = trim(t.touched)
+	t.touched = trim(t.touched, roomKept)
 	if len(out) > 1 {
 		slices.SortFunc(out, func(a, b *ringfencev1.AddressSetDelta) int { return cmp.Compare(a.GetId(), b.GetId()) })
 	}
@@ -339,9 +339,9 @@ func (t *setStore) inUse() []*addressSet {
 // roomKept is how long a list of marks may be to keep its room.
 const roomKept = 64
 
-// trim empties a list of marks. After a burst it leaves a new one, so that its room goes.
-func trim[T any](list []T) []T {
-	if cap(list) > roomKept {
+// trim empties a list of marks. After a burst, when it has room for more than is to be kept, it leaves a new one.
+func trim[T any](list []T, keep int) []T {
+	if cap(list) > keep {
 		return nil
 	}
 	clear(list)

@@ -402,7 +402,7 @@ func (e *Engine) movePod(p *pod) {
 
 func (e *Engine) joinGroup(p *pod, g *group) {
 	p.group, p.inGroup = g, int32(len(g.pods))
-	g.pods = append(g.pods, p)
+	g.pods = append(grown(g.pods), p)
 	if p.planned() {
 		g.planned++
 		if g.planned == 1 {
@@ -415,6 +415,14 @@ func (e *Engine) joinGroup(p *pod, g *group) {
 			e.stale.backends(g)
 		}
 	}
+}
+
+// grown gives a list room for one more, and for fewer beyond that than append would: there are many lists.
+func grown[T any](list []T) []T {
+	if len(list) < cap(list) {
+		return list
+	}
+	return append(make([]T, 0, len(list)+len(list)/4+1), list...)
 }
 
 func (e *Engine) leaveGroup(p *pod) {

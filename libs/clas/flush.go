@@ -75,7 +75,7 @@ func (e *Engine) flushPolicies() (changed []*ringfencev1.WorkloadPolicy, removed
 		p.message = nil
 	}
 	e.forgetParts()
-	e.stale.given = trim(e.stale.given)
+	e.stale.given = trim(e.stale.given, roomKept)
 	slices.SortFunc(changed, func(a, b *ringfencev1.WorkloadPolicy) int { return cmp.Compare(a.GetId(), b.GetId()) })
 	slices.Sort(removed)
 	return changed, removed
@@ -94,6 +94,9 @@ func (p *workloadPolicy) drop(e *Engine) {
 	p.labels.policies = slices.DeleteFunc(p.labels.policies, func(q *workloadPolicy) bool { return q == p })
 	e.stale.labelSet(p.labels)
 }
+
+// fewPods is how many pods of a node the list of changed ones keeps room for.
+const fewPods = 4
 
 // manyNodes is the number of nodes from which plans are written beside the policies.
 const manyNodes = 16
@@ -137,12 +140,12 @@ func (e *Engine) flushPlans(gone map[*node][]string) []*ringfencev1.NodePlanDelt
 		if d := e.flushPlan(n, gone[n]); d != nil {
 			out = append(out, d)
 		}
-		n.changed, n.written = trim(n.changed), nil
+		n.changed, n.written = trim(n.changed, fewPods), nil
 		if !n.used() {
 			delete(e.cluster.nodes, n.name)
 		}
 	}
-	e.stale.plans = trim(e.stale.plans)
+	e.stale.plans = trim(e.stale.plans, roomKept)
 	slices.SortFunc(out, func(a, b *ringfencev1.NodePlanDelta) int { return cmp.Compare(a.GetNode(), b.GetNode()) })
 	return out
 }
@@ -232,20 +235,20 @@ func (e *Engine) collect() {
 			e.table.dropSelector(sel)
 		}
 	}
-	e.stale.selectors = trim(e.stale.selectors)
+	e.stale.selectors = trim(e.stale.selectors, roomKept)
 	for _, ls := range e.stale.labelSets {
 		if ls.deserted = false; !ls.used() {
 			e.table.dropSet(ls)
 		}
 	}
-	e.stale.labelSets = trim(e.stale.labelSets)
+	e.stale.labelSets = trim(e.stale.labelSets, roomKept)
 	for _, ns := range e.stale.namespaces {
 		if !ns.used() {
 			delete(e.cluster.namespaces, ns.name)
 		}
 	}
 	if e.flushed {
-		e.stale.namespaces = trim(e.stale.namespaces)
+		e.stale.namespaces = trim(e.stale.namespaces, roomKept)
 	}
 }
 

@@ -87,8 +87,34 @@ type chunk struct {
 	sequence uint64
 	edition  edition
 	number   uint32
-	entries  []entry
-	unknown  []byte
+	// entries are what the version lists, objects in their place once it is in force.
+	entries []entry
+	objects []*storedObject
+	unknown []byte
+}
+
+// listed gives what the chunk lists.
+func (c *chunk) listed() iter.Seq[entry] {
+	return func(yield func(entry) bool) {
+		for _, x := range c.entries {
+			if !yield(x) {
+				return
+			}
+		}
+		for _, o := range c.objects {
+			if !yield(entry{o.href, o.sha}) {
+				return
+			}
+		}
+	}
+}
+
+// bind replaces the entries by the objects, which take less room.
+func (c *chunk) bind(objects map[digest]*storedObject) {
+	for _, x := range c.entries {
+		c.objects = append(c.objects, objects[x.sha])
+	}
+	c.objects, c.entries = slices.Clip(c.objects), nil
 }
 
 type entry struct {
@@ -310,7 +336,7 @@ func (c *chunk) message() *ringfencev1.Provisioned {
 		m.ProvisionedAt = timestamppb.New(time.Unix(c.edition.seconds, int64(c.edition.nanos)))
 		m.ProvisionedAt.Seconds, m.ProvisionedAt.Nanos = c.edition.seconds, c.edition.nanos
 	}
-	for _, x := range c.entries {
+	for x := range c.listed() {
 		m.Entries = append(m.Entries, &ringfencev1.ManifestEntry{Href: x.href, Sha256: x.sha.String()})
 	}
 	m.ProtoReflect().SetUnknown(slices.Clone(c.unknown))
@@ -318,7 +344,7 @@ func (c *chunk) message() *ringfencev1.Provisioned {
 }
 
 func (c *chunk) equal(d *chunk) bool {
-	return d != nil && c.edition == d.edition && c.number == d.number && slices.Equal(c.entries, d.entries)
+	return d != nil && c.edition == d.edition && c.number == d.number && slices.Equal(slices.Collect(c.listed()), slices.Collect(d.listed()))
 }
 
 // removeChunk empties a slot. A version in force keeps its own chunks until the next one.
@@ -340,7 +366,7 @@ func (p *provision) recount() {
 	}
 	p.complete, p.missing = true, map[digest]string{}
 	for number := range first.edition.chunks {
-		for _, x := range p.slots[number].entries {
+		for x := range p.slots[number].listed() {
 			if o := p.objects[x.sha]; o == nil || o.href != x.href {
 				p.missing[x.sha] = x.href
 			}
@@ -394,8 +420,8 @@ func (p *provision) commit() (before manifest) {
 		c := p.slots[number]
 		next.version = c.edition.version
 		next.chunks = append(next.chunks, c)
-		for _, x := range c.entries {
-			o := p.objects[x.sha]
+		c.bind(p.objects)
+		for _, o := range c.objects {
 			next.byHref[o.href], o.listed = o, true
 		}
 	}

@@ -366,7 +366,7 @@ func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 	if name := m.GetNode(); name != "" {
 		p.node = e.cluster.node(name)
 		p.inNode = int32(len(p.node.pods))
-		p.node.pods = append(p.node.pods, p)
+		p.node.pods = append(grown(p.node.pods), p)
 	}
 	e.joinGroup(p, g)
 	if p.holdsAddresses() {

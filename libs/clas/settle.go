@@ -470,7 +470,7 @@ func (e *Engine) settlePolicies() {
 	}
 	e.forgetParts()
 	if len(e.stale.policies) == 0 {
-		e.stale.policies = trim(work)
+		e.stale.policies = trim(work, roomKept)
 	}
 }
 
@@ -489,7 +489,7 @@ func (e *Engine) forgetParts() {
 	for _, cached := range e.compilation.cached {
 		*cached = nil
 	}
-	e.compilation.cached = trim(e.compilation.cached)
+	e.compilation.cached = trim(e.compilation.cached, roomKept)
 }
 
 // adopt makes a policy hold sets in place of those that it held before. The new ones are taken first, so that those in both stay.
