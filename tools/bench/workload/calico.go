@@ -18,19 +18,15 @@ const (
 	// AsRun is all of them, with the values that the peer's generator really makes: what it calls unique has sixteen
 	// values, for it takes the low four bits of a linear congruence, which repeat.
 	AsRun
-	// NamedLabels are those whose key a policy names: how a console is used, which has labels for what its rules say.
+	// NamedLabels are those whose key a policy names: how a console is used, which has labels for what its rules say. The
+	// others stay labels of Kubernetes.
 	NamedLabels
 )
-
-// suffix tells the flavours of a workload apart in reports.
-func (f Flavour) suffix() string {
-	return [...]string{EveryLabel: "", AsRun: "-run", NamedLabels: "-named"}[f]
-}
 
 // Customers is Calico's IsolatedCustomers: a namespace for each customer with one pod of fifteen labels and a policy that
 // lets the namespace talk to itself, and ask for names at one address.
 func Customers(customers int, flavour Flavour) *Cluster {
-	c := &Cluster{ID: "C1" + flavour.suffix(), About: fmt.Sprintf("Calico, IsolatedCustomers, %d", customers), Nodes: Nodes, RulesFirst: true}
+	c := &Cluster{ID: "C1", About: fmt.Sprintf("Calico, IsolatedCustomers, %d", customers), Nodes: Nodes, RulesFirst: true}
 	if flavour == NamedLabels {
 		c.Keys = []string{}
 	}
@@ -123,7 +119,7 @@ func markers() []string {
 // let the pods of five markers reach those of another. has(marker) is the label marker=true.
 func Tags(pods, policies int, flavour Flavour) *Cluster {
 	const namespaces, rules, local = 100, 5, 200
-	c := &Cluster{ID: "C2" + flavour.suffix(), About: "Calico, Snapshot200Local250k", Nodes: Nodes, RulesFirst: true}
+	c := &Cluster{ID: "C2", About: "Calico, Snapshot200Local250k", Nodes: Nodes, RulesFirst: true}
 	names := markers()
 	if flavour == NamedLabels {
 		c.Keys = names

@@ -81,7 +81,7 @@ func (c *engineCommand) suite() (engine.Suite, error) {
 // chosen checks names against those that there are; all stands for every one.
 func chosen(what string, names, known []string) ([]string, error) {
 	if slices.Equal(names, []string{"all"}) {
-		return known, nil
+		return slices.DeleteFunc(known, func(name string) bool { return name == workload.All }), nil
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {

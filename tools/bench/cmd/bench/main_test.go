@@ -34,7 +34,7 @@ func TestListNamesEveryWorkload(t *testing.T) {
 	if err := run(t.Context(), []string{"engine", "--list"}, &out, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"A1 ", "A5 ", "C1-named ", "C2 ", "I-100000 ", "M "} {
+	for _, id := range []string{"A1 ", "A5 ", "C1-named ", "C2 ", "C2-all ", "I-100000 ", "M "} {
 		if !strings.Contains(out.String(), "\n"+id) && !strings.HasPrefix(out.String(), id) {
 			t.Errorf("the list lacks %s:\n%s", id, out.String())
 		}
