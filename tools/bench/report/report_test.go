@@ -58,9 +58,32 @@ func TestTableNamesWhatWasMissed(t *testing.T) {
 	}
 }
 
-func TestMarkdownHasALineForEachResult(t *testing.T) {
-	if n := strings.Count(sample().Markdown(), "\n"); n != 5 {
-		t.Errorf("%d lines, want two of the head and three results", n)
+// TestDocument replaces what lies between the marks, and nothing else.
+func TestDocument(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "benchmarks.md")
+	if err := os.WriteFile(file, []byte("# Head\n<!-- engine: begin -->\nyesterday\n<!-- engine: end -->\ntail\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := sample().Document(file, "engine"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	for _, want := range []string{"# Head\n", "\ntail\n", "| fold | 0.25 s | 7.5 s | 30 | >= 20 times | yes |  |\n", "| plan | 3.25 us | 3 pods |\n"} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("%q is there %d times:\n%s", want, strings.Count(text, want), text)
+		}
+	}
+	if strings.Contains(text, "yesterday") {
+		t.Error("the old report is still there")
+	}
+	if err := sample().Document(file, "tables"); err == nil {
+		t.Error("a document without the marks was written to")
 	}
 }
 

@@ -30,16 +30,6 @@ func (r Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-// Markdown gives the results as rows of a table in a document.
-func (r Report) Markdown() string {
-	var b strings.Builder
-	b.WriteString("| result | ours | theirs | ratio | target | met | note |\n|---|---:|---:|---:|---|---|---|\n")
-	for _, x := range r.Results {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", x.Name, x.amount(&x.Ours), x.amount(x.Theirs), x.ratio(), x.Target, x.verdict(), x.Note)
-	}
-	return b.String()
-}
-
 // summary counts targets and names those that were missed.
 func (r Report) summary() string {
 	all, missed := 0, []string{}

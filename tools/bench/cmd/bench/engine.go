@@ -25,7 +25,7 @@ type engineCommand struct {
 	Cores     int           `default:"2" help:"GOMAXPROCS."`
 	Profile   string        `placeholder:"DIR" help:"Write CPU and heap profiles into this folder."`
 	Charts    string        `placeholder:"DIR" help:"Draw the curves of growth into this folder."`
-	Output    string        `short:"o" default:"table" enum:"table,json,markdown" help:"What to print: table, json or markdown."`
+	Output    string        `short:"o" default:"table" enum:"table,json" help:"What to print: table or json."`
 	Save      string        `placeholder:"FILE" help:"Write the results as JSON into this file, too."`
 }
 
@@ -97,12 +97,8 @@ func (c *engineCommand) print(out io.Writer, r report.Report) error {
 			return err
 		}
 	}
-	switch c.Output {
-	case "json":
+	if c.Output == "json" {
 		return r.WriteJSON(out)
-	case "markdown":
-		_, err := fmt.Fprint(out, r.Markdown())
-		return err
 	}
 	return r.WriteTable(out)
 }

@@ -7,13 +7,33 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/ringfence/ringfence/tools/bench/report"
 )
 
 type commands struct {
 	Engine engineCommand `cmd:"" help:"Measure the engine: folds of whole clusters, restarts, single changes, one node's plan, growth. Example: bench engine --workloads A1,C2 --modes cold,change"`
+
+	Document documentCommand `cmd:"" help:"Put saved results into a document. Example: bench document out/bench/engine.json docs/benchmarks.md"`
+}
+
+type documentCommand struct {
+	Results string `arg:"" help:"Results as JSON; the file's name is that of the place in the document."`
+	File    string `arg:"" help:"Document with the lines <!-- NAME: begin --> and <!-- NAME: end -->."`
+}
+
+// Run writes the document.
+func (c *documentCommand) Run() error {
+	r, err := report.Load(c.Results)
+	if err != nil {
+		return err
+	}
+	return r.Document(c.File, strings.TrimSuffix(filepath.Base(c.Results), ".json"))
 }
 
 func main() {
