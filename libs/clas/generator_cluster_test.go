@@ -193,7 +193,7 @@ func (g *generator) node() entry {
 	n := &pb.Node{Name: pick(g, worldNodes), Uid: pick(g, []string{"", "u1", "u2"}), Addresses: []string{pick(g, worldNodeIPs)},
 		MachineId: pick(g, []string{"", "m1", "m2", "m3"}), Labels: map[string]string{"pool": pick(g, []string{"big", "prod", "small"})}}
 	if g.chance(30) {
-		n.Addresses = append(n.Addresses, pick(g, worldNodeIPs))
+		n.Addresses = some(g, worldNodeIPs, 2)
 	}
 	if g.chance(50) {
 		n.Labels["rack"] = pick(g, []string{"east", "web"})
