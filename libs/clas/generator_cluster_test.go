@@ -9,7 +9,11 @@ import (
 
 // What the generator writes about the cluster, and about what the console puts into force at once.
 
+// annotations are anything, or what every pod of a kind has.
 func (g *generator) annotations() map[string]string {
+	if g.chance(35) {
+		return map[string]string{"com.illumio.role": pick(g, []string{"web", "api"}), "com.illumio.app": "shop"}
+	}
 	out := map[string]string{"meta.illumio.other": "x"}
 	for _, name := range some(g, worldLabels, 6) {
 		key, value, _ := strings.Cut(name, "/")
@@ -174,7 +178,7 @@ func (g *generator) servicePort() *pb.ServicePort {
 
 func (g *generator) slice() entry {
 	s := &pb.EndpointSlice{Namespace: pick(g, worldSpaces), Name: pick(g, []string{"e0", "e1"}), Uid: pick(g, []string{"", "u1"}),
-		Service: pick(g, []string{"s0", "s1"}), Addresses: some(g, append(worldOther, worldV4[:3]...), 2)}
+		Service: pick(g, []string{"s0", "s1"}), Addresses: append(some(g, append(worldOther, worldV4[:3]...), 2), pick(g, worldOther))}
 	for range 1 + g.IntN(2) {
 		s.Ports = append(s.Ports, &pb.EndpointPort{Name: pick(g, []string{"", "web"}), Protocol: pick(g, []uint32{6, 6, 17}), Port: g.backendPort()})
 	}

@@ -31,17 +31,18 @@ var (
 	worldSpaces = []string{"a", "b", "c"}
 	worldNodes  = []string{"n1", "n2", "n3"}
 	// Other owners' addresses are in most pools, so that claims meet.
-	worldV4       = addressPool("10.0.0.%d", 10)
-	worldV6       = addressPool("fd00::%d", 4)
-	worldVIPs     = append(addressPool("10.96.0.%d", 4), "fd96::1", "10.0.0.1")
-	worldOutside  = []string{"203.0.113.1", "203.0.113.2", "10.96.0.1"}
-	worldNodeIPs  = []string{"192.168.0.1", "192.168.0.2", "192.168.0.3", "fd01::1", "10.0.0.2"}
-	worldMachines = []string{"172.16.0.1", "172.16.0.2", "fd02::1", "10.0.0.3", "192.168.0.1"}
-	worldVirtual  = []string{"198.51.100.1", "198.51.100.2", "10.0.0.4"}
-	worldOther    = []string{"192.0.2.7", "10.0.0.200", "2001:db8::9"}
-	worldNames    = []string{"db.example.com", "API.Example.com.", "a.b.example.com", "example.com", "files.test"}
-	worldPorts    = []uint32{80, 81, 443, 8080, 9000}
-	worldNodePort = []uint32{30080, 30081}
+	worldV4           = addressPool("10.0.0.%d", 10)
+	worldV6           = addressPool("fd00::%d", 4)
+	worldVIPs         = append(addressPool("10.96.0.%d", 4), "fd96::1", "10.0.0.1")
+	worldOutside      = []string{"203.0.113.1", "203.0.113.2", "10.96.0.1"}
+	worldNodeIPs      = []string{"192.168.0.1", "192.168.0.2", "192.168.0.3", "fd01::1", "10.0.0.2"}
+	worldMachines     = []string{"172.16.0.1", "172.16.0.2", "fd02::1", "10.0.0.3", "192.168.0.1"}
+	worldVirtual      = []string{"198.51.100.1", "198.51.100.2", "10.0.0.4"}
+	worldOther        = []string{"192.0.2.7", "10.0.0.200", "2001:db8::9"}
+	worldNames        = []string{"db.example.com", "API.Example.com.", "a.b.example.com", "example.com", "files.test"}
+	worldIncarnations = []string{"i1", "i2"}
+	worldPorts        = []uint32{80, 81, 443, 8080, 9000}
+	worldNodePort     = []uint32{30080, 30081}
 )
 
 func addressPool(format string, n int) []string {
@@ -108,7 +109,9 @@ func (g *generator) start() []entry {
 	for range 4 {
 		out = append(out, g.service(), g.node(), g.machine(), g.acknowledgement())
 	}
-	out = append(out, g.slice(), g.slice(), g.slice())
+	for range 6 {
+		out = append(out, g.slice())
+	}
 	for kind := range consoleKinds {
 		for name := range namesOf(kind) {
 			g.redraft(kind, fmt.Sprint(name))
@@ -142,7 +145,7 @@ func (g *generator) step() []entry {
 		{1, func() []entry { return []entry{g.orGone(dimensionFact("d0", pick(g, []string{"zone", "tier"})), 40)} }},
 		{4, one(g.node)}, {4, one(g.machine)}, {2, one(g.pairing)}, {5, one(g.acknowledgement)}, {3, one(g.settings)},
 		{3, func() []entry { return []entry{g.orGone(linkFact(g.chance(45)), 10)} }},
-		{2, func() []entry { return []entry{namespaceFact(pick(g, append(worldSpaces, "d")))} }},
+		{2, func() []entry { return []entry{namespaceFact(pick(g, append(worldSpaces, "d")))} }}, {2, one(g.synced)},
 		{14, g.revise}, {3, g.late}, {2, g.reinstate}, {3, g.again},
 	}
 	total := 0
@@ -194,6 +197,13 @@ func (g *generator) reinstate() []entry {
 		return nil
 	}
 	return pick(g, g.versions)
+}
+
+// synced says that a producer's start is complete, in one of two incarnations.
+func (g *generator) synced() entry {
+	producer := pick(g, []string{"watcher", "pce-bridge"})
+	return g.orGone(entry{"facts.ctl.synced." + producer, &pb.Fact{Body: &pb.Fact_Synced{Synced: &pb.Synced{Producer: producer,
+		Incarnation: pick(g, worldIncarnations)}}}}, 10)
 }
 
 // again brings an object back to an earlier state, or repeats its last one.

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -45,14 +46,14 @@ func decisionsWanted(t *testing.T) int {
 }
 
 // TestRandomLogsAgreeWithTheOracle compares, over random logs, the engine with the oracle, its deltas with its policy, and
-// itself with engines that took other ways to the same place: until as many decisions as wanted agree, and at least for the
-// time that random tests are given.
+// itself with engines that took other ways to the same place: until as many decisions as wanted agree, at least for the time that
+// random tests are given, and until every construct was met, which takes a few hundred thousand decisions.
 func TestRandomLogsAgreeWithTheOracle(t *testing.T) {
 	seed, wanted, began := soak.Seed(t), decisionsWanted(t), time.Now()
 	deadline := began.Add(soak.Time(t))
 	counts := tally{}
 	run := uint64(0)
-	for ; counts.decisions() < wanted || time.Now().Before(deadline); run++ {
+	for ; counts.decisions() < wanted || time.Now().Before(deadline) || counts.decisions() < enough && len(counts.missing()) > 0; run++ {
 		x := newTrial(rand.NewPCG(seed, run), counts)
 		if err := x.run(stepsPerRun); err != nil {
 			t.Fatalf("RINGFENCE_SEED=%d, run %d, after %d facts: %v\n%s", seed, run, len(x.log), err, reproduction(x.log))
@@ -66,7 +67,11 @@ func TestRandomLogsAgreeWithTheOracle(t *testing.T) {
 	}
 }
 
-const stepsPerRun = 60
+const (
+	stepsPerRun = 60
+	// enough decisions have met every construct, or never will.
+	enough = 5_000_000
+)
 
 func (x *trial) run(steps int) error {
 	if err := x.apply(x.g.start()); err != nil {
@@ -194,6 +199,11 @@ func (x *trial) restart() error {
 	}
 	if restored.Digest() != x.engine.Digest() {
 		return fmt.Errorf("restored: %s", difference(restored, x.engine))
+	}
+	for _, incarnation := range worldIncarnations {
+		if got, want := restored.Synced(incarnation), x.engine.Synced(incarnation); !slices.Equal(got, want) {
+			return fmt.Errorf("restored: synced %v, want %v", got, want)
+		}
 	}
 	x.engine, x.reader = restored, newReader()
 	return x.flush()
