@@ -36,7 +36,7 @@ func (e *Engine) Digest() string {
 	}
 	for _, ns := range e.cluster.namespaces {
 		if ns.listed() {
-			all.add(digestNamespace(e.namespaceMessage(ns)))
+			all.add(digestNamespace(e.signedNamespace(ns)))
 		}
 	}
 	d := digester{}

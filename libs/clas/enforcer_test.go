@@ -2,6 +2,7 @@ package clas_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -55,10 +56,14 @@ func (r *readerState) takeIn(d clas.Delta) error {
 		r.policies[p.GetId()] = p
 	}
 	for _, n := range d.Namespaces {
-		if proto.Equal(r.namespaces[n.GetNamespace()], n) {
-			return fmt.Errorf("namespace %s did not change", n.GetNamespace())
+		if err := r.namespace(n); err != nil {
+			return fmt.Errorf("namespace %s: %w", n.GetNamespace(), err)
 		}
-		r.namespaces[n.GetNamespace()] = n
+	}
+	for _, s := range d.Signatures {
+		if err := r.signatures(s); err != nil {
+			return fmt.Errorf("signatures of namespace %s: %w", s.GetNamespace(), err)
+		}
 	}
 	for _, p := range d.Plans {
 		if err := r.plan(p); err != nil {
@@ -81,11 +86,50 @@ func (r *readerState) takeIn(d clas.Delta) error {
 	return sorted(d)
 }
 
+// namespace takes in what is said of a namespace; its signatures stay.
+func (r *readerState) namespace(n *pb.NamespacePolicy) error {
+	n = proto.CloneOf(n)
+	if len(n.GetSignatures()) > 0 {
+		return fmt.Errorf("comes with signatures: %v", n)
+	}
+	n.Signatures = r.namespaces[n.GetNamespace()].GetSignatures()
+	if proto.Equal(r.namespaces[n.GetNamespace()], n) {
+		return errors.New("did not change")
+	}
+	r.namespaces[n.GetNamespace()] = n
+	return nil
+}
+
+// signatures takes in how the signatures of a namespace changed.
+func (r *readerState) signatures(d *pb.SignaturesDelta) error {
+	n := r.namespaces[d.GetNamespace()]
+	if n == nil || len(d.GetChanged())+len(d.GetRemoved()) == 0 || !ascending(ids(d.GetChanged(), (*pb.PodSignature).GetHash)) || !ascending(d.GetRemoved()) {
+		return fmt.Errorf("of nothing that is there, of nothing, or not sorted: %v", d)
+	}
+	n = proto.CloneOf(n)
+	for _, hash := range d.GetRemoved() {
+		before := len(n.Signatures)
+		if n.Signatures = slices.DeleteFunc(n.Signatures, func(s *pb.PodSignature) bool { return s.GetHash() == hash }); len(n.Signatures) != before-1 {
+			return fmt.Errorf("%s is removed and was never there", hash)
+		}
+	}
+	for _, s := range d.GetChanged() {
+		if slices.ContainsFunc(n.Signatures, func(have *pb.PodSignature) bool { return proto.Equal(have, s) }) {
+			return fmt.Errorf("%s did not change", s.GetHash())
+		}
+		n.Signatures = append(slices.DeleteFunc(n.Signatures, func(have *pb.PodSignature) bool { return have.GetHash() == s.GetHash() }), s)
+	}
+	slices.SortFunc(n.Signatures, func(a, b *pb.PodSignature) int { return strings.Compare(a.GetHash(), b.GetHash()) })
+	r.namespaces[d.GetNamespace()] = n
+	return nil
+}
+
 // sorted tells whether a delta names everything once, in order.
 func sorted(d clas.Delta) error {
 	for what, names := range map[string][]string{
 		"sets": ids(d.Sets, (*pb.AddressSetDelta).GetId), "policies": ids(d.Policies, (*pb.WorkloadPolicy).GetId),
 		"removed policies": d.RemovedPolicies, "plans": ids(d.Plans, (*pb.NodePlanDelta).GetNode),
+		"signatures": ids(d.Signatures, (*pb.SignaturesDelta).GetNamespace),
 		"namespaces": ids(d.Namespaces, (*pb.NamespacePolicy).GetNamespace), "removed namespaces": d.RemovedNamespaces,
 	} {
 		if !ascending(names) {

@@ -19,7 +19,7 @@ type Engine struct {
 	cluster   *cluster
 	console   *console
 	provision *provision
-	labelMap  record[*ringfencev1.LabelMap]
+	labelMap  labelMap
 	settings  settings
 	link      record[*ringfencev1.PceLink]
 	// synced gives the incarnation in which a producer last completed its start.
@@ -46,6 +46,7 @@ type Engine struct {
 	// Room that is used again.
 	identity    identity
 	labelRoom   []*label
+	mappingRoom []mapping
 	compilation compilation
 }
 
@@ -329,7 +330,7 @@ func (e *Engine) removeKubernetes(s subject, uid string) {
 		return
 	case "labelmap":
 		if m := e.labelMap.message; namespace == clusterScoped && m != nil && m.GetName() == name && !follows(uid, m.GetUid()) {
-			e.labelMap = record[*ringfencev1.LabelMap]{}
+			e.labelMap = labelMap{}
 			e.relabelAll()
 		}
 		return

@@ -16,8 +16,10 @@ type Delta struct {
 	Policies        []*ringfencev1.WorkloadPolicy
 	RemovedPolicies []string
 	// Plans carry the fields of the node itself whole, and of pods those that changed.
-	Plans             []*ringfencev1.NodePlanDelta
+	Plans []*ringfencev1.NodePlanDelta
+	// Namespaces come without their signatures, which change by themselves; those of a namespace that is removed go with it.
 	Namespaces        []*ringfencev1.NamespacePolicy
+	Signatures        []*ringfencev1.SignaturesDelta
 	RemovedNamespaces []string
 	// StartPolicy and ProvisionedVersion, the console's version, are those in force, changed or not.
 	StartPolicy        ringfencev1.EnforcementMode
@@ -28,7 +30,7 @@ type Delta struct {
 
 // Empty tells whether nothing changed.
 func (d Delta) Empty() bool {
-	return len(d.Sets)+len(d.Policies)+len(d.RemovedPolicies)+len(d.Plans)+len(d.Namespaces)+len(d.RemovedNamespaces) == 0 && !d.other
+	return len(d.Sets)+len(d.Policies)+len(d.RemovedPolicies)+len(d.Plans)+len(d.Namespaces)+len(d.Signatures)+len(d.RemovedNamespaces) == 0 && !d.other
 }
 
 // Policy is the whole compiled policy, sorted.
@@ -54,6 +56,7 @@ func (e *Engine) Flush() Delta {
 	d.Policies, d.RemovedPolicies = e.flushPolicies()
 	d.Plans = e.flushPlans(plans())
 	d.Namespaces, d.RemovedNamespaces = e.flushNamespaces()
+	d.Signatures = e.flushSignatures()
 	e.flushed = true
 	e.collect()
 	return d
@@ -210,9 +213,17 @@ func (e *Engine) flushNamespaces() (changed []*ringfencev1.NamespacePolicy, remo
 		if !ns.listed() {
 			if ns.given != 0 {
 				removed = append(removed, ns.name)
+				for _, x := range ns.signatures {
+					x.given = 0
+				}
 			}
 			ns.given = 0
 			continue
+		}
+		if ns.given == 0 {
+			for _, x := range ns.signatures {
+				e.stale.signature(x)
+			}
 		}
 		m := e.namespaceMessage(ns)
 		if hash := hashNamespace(m); hash != ns.given {
@@ -223,6 +234,43 @@ func (e *Engine) flushNamespaces() (changed []*ringfencev1.NamespacePolicy, remo
 	slices.SortFunc(changed, func(a, b *ringfencev1.NamespacePolicy) int { return cmp.Compare(a.GetNamespace(), b.GetNamespace()) })
 	slices.Sort(removed)
 	return changed, removed
+}
+
+// flushSignatures gives the signatures that changed, of namespaces that are listed.
+func (e *Engine) flushSignatures() []*ringfencev1.SignaturesDelta {
+	byNamespace := map[*namespace]*ringfencev1.SignaturesDelta{}
+	var out []*ringfencev1.SignaturesDelta
+	for _, x := range e.stale.signatures {
+		x.stale = false
+		now := uint64(0)
+		if sole := x.sole(); sole != nil && x.ns.listed() {
+			now = sole.id
+		}
+		if now == x.given {
+			continue
+		}
+		if x.given = now; x.first == nil {
+			e.cluster.unsign(x.ns, x)
+		}
+		d := byNamespace[x.ns]
+		if d == nil {
+			d = &ringfencev1.SignaturesDelta{Namespace: x.ns.name}
+			byNamespace[x.ns] = d
+			out = append(out, d)
+		}
+		if now == 0 {
+			d.Removed = append(d.Removed, hexID("", x.hash))
+		} else {
+			d.Changed = append(d.Changed, &ringfencev1.PodSignature{Hash: hexID("", x.hash), Policy: x.sole().text})
+		}
+	}
+	e.stale.signatures = trim(e.stale.signatures, roomKept)
+	for _, d := range out {
+		slices.SortFunc(d.Changed, func(a, b *ringfencev1.PodSignature) int { return cmp.Compare(a.GetHash(), b.GetHash()) })
+		slices.Sort(d.Removed)
+	}
+	slices.SortFunc(out, func(a, b *ringfencev1.SignaturesDelta) int { return cmp.Compare(a.GetNamespace(), b.GetNamespace()) })
+	return out
 }
 
 // collect forgets what nothing refers to any more. Between flushes it stays, for the next one compares with it.

@@ -83,7 +83,7 @@ func (i *identity) plain(out []*label) []*label {
 // annotations for keys that the profile leaves open.
 func (e *Engine) identify(id *identity, p *profile, labels, annotations packed) {
 	id.reset()
-	e.mapLabels(id, e.labelMap.message.GetWorkloadLabelMap(), labels)
+	e.mapLabels(id, e.labelMap.workloads, labels)
 	for i := range p.labels {
 		if l := &p.labels[i]; l.assigned != nil && l.assigned.label != nil && l.assigned.label.key == l.key {
 			id.give(l.assigned.label, SourceProfile)
@@ -120,17 +120,57 @@ func refuses(p *profile, l *label) string {
 	return ""
 }
 
+// labelMap is the LabelMap, its lists found by the keys that they map.
+type labelMap struct {
+	message          *ringfencev1.LabelMap
+	sequence         uint64
+	workloads, nodes mappings
+}
+
+// mappings are the entries of one list by the key that they map, each with its place in the list.
+type mappings map[string][]mapping
+
+type mapping struct {
+	place int
+	entry *ringfencev1.LabelMapping
+	value string
+}
+
+func newMappings(entries []*ringfencev1.LabelMapping) mappings {
+	if len(entries) == 0 {
+		return nil
+	}
+	out := mappings{}
+	for i, entry := range entries {
+		out[entry.GetFromKey()] = append(out[entry.GetFromKey()], mapping{place: i, entry: entry})
+	}
+	return out
+}
+
+// of gives the entries that map any of the labels, in the order of the list.
+func (m mappings) of(labels packed, room []mapping) []mapping {
+	if len(m) == 0 {
+		return nil
+	}
+	for key, value := range labels.all() {
+		for _, x := range m[key] {
+			x.value = translate(x.entry, value)
+			room = append(room, x)
+		}
+	}
+	slices.SortFunc(room, func(a, b mapping) int { return a.place - b.place })
+	return room
+}
+
 // mapLabels gives what the entries of a LabelMap make of Kubernetes labels. The first entry that gives a key its value wins.
-func (e *Engine) mapLabels(id *identity, entries []*ringfencev1.LabelMapping, labels packed) {
-	for _, entry := range entries {
-		value, there := labels.get(entry.GetFromKey())
-		if !there {
+func (e *Engine) mapLabels(id *identity, list mappings, labels packed) {
+	e.mappingRoom = list.of(labels, e.mappingRoom[:0])
+	for _, x := range e.mappingRoom {
+		entry := x.entry
+		if x.value == "" {
 			continue
 		}
-		if value = translate(entry, value); value == "" {
-			continue
-		}
-		l := e.table.label(entry.GetToKey(), value)
+		l := e.table.label(entry.GetToKey(), x.value)
 		id.requests = append(id.requests, l)
 		switch {
 		case !e.dimension(l.key):
@@ -169,7 +209,7 @@ func (e *Engine) putLabelMap(s subject, sequence uint64, m *ringfencev1.LabelMap
 	if m.GetName() != labelMapName {
 		return fmt.Errorf("label map %s: name: only %s counts", m.GetName(), labelMapName)
 	}
-	e.labelMap = record[*ringfencev1.LabelMap]{sequence, m}
+	e.labelMap = labelMap{m, sequence, newMappings(m.GetWorkloadLabelMap()), newMappings(m.GetNodeLabelMap())}
 	e.relabelAll()
 	return nil
 }
@@ -188,7 +228,7 @@ func checkMappings(name, list string, entries []*ringfencev1.LabelMapping) error
 
 // relabelMapped labels everything anew where a LabelMap may map differently now.
 func (e *Engine) relabelMapped() {
-	if len(e.labelMap.message.GetNodeLabelMap())+len(e.labelMap.message.GetWorkloadLabelMap()) > 0 {
+	if len(e.labelMap.nodes)+len(e.labelMap.workloads) > 0 {
 		e.relabelAll()
 	}
 }

@@ -111,10 +111,11 @@ func (c *chunk) listed() iter.Seq[entry] {
 
 // bind replaces the entries by the objects, which take less room.
 func (c *chunk) bind(objects map[digest]*storedObject) {
-	for _, x := range c.entries {
-		c.objects = append(c.objects, objects[x.sha])
+	bound := make([]*storedObject, 0, len(c.entries)+len(c.objects))
+	for x := range c.listed() {
+		bound = append(bound, objects[x.sha]) // one that was bound before may be another by now
 	}
-	c.objects, c.entries = slices.Clip(c.objects), nil
+	c.objects, c.entries = bound, nil
 }
 
 type entry struct {

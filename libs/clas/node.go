@@ -100,7 +100,9 @@ func (e *Engine) putNode(s subject, sequence uint64, m *ringfencev1.Node) error 
 	n := e.cluster.node(m.GetName())
 	e.withdraw(n, n.addresses)
 	e.machine(n, false)
-	n.message, n.sequence, n.labels, n.addresses = m, sequence, packPairs(m.GetLabels(), nil), addresses
+	n.message, n.sequence, n.labels, n.addresses, n.owned = m, sequence, packPairs(m.GetLabels(), nil), addresses, nil
+	e.stale.hostMembers(n.set)
+	e.stale.nodePorts = true
 	e.machine(n, true)
 	for _, a := range addresses {
 		e.claim(a, n)
@@ -325,7 +327,7 @@ func (e *Engine) identifyNode(id *identity, n *node) (mode ringfencev1.Enforceme
 	if !n.exists() || host == nil && profile == nil {
 		return mode, false
 	}
-	e.mapLabels(id, e.labelMap.message.GetNodeLabelMap(), n.labels)
+	e.mapLabels(id, e.labelMap.nodes, n.labels)
 	if host != nil {
 		id.giveAll(host.labels, SourceWorkload)
 		mode = host.message.GetEnforcementMode()

@@ -12,8 +12,12 @@ import (
 // signature counts, for pods of a namespace that look alike before anything but their labels and annotations is known, which
 // policies those that are planned have. hash is the beginning of what Signature gives.
 type signature struct {
+	ns    *namespace
 	hash  uint64
 	place int // among those of the namespace
+	// given is the id of the policy that the last flush left with readers, 0 for none.
+	given uint64
+	stale bool
 	// first is one of the policies, that of count groups; others counts the groups of the others, of which there are seldom any.
 	first  *workloadPolicy
 	count  int32
@@ -118,14 +122,14 @@ func (e *Engine) sign(g *group) {
 	if now != nil {
 		s.add(now)
 	}
-	if g.signed = now; s.first == nil {
-		e.cluster.unsign(g.ns, s)
+	if g.signed = now; s.first == nil && s.given == 0 {
+		e.cluster.unsign(g.ns, s) // else the next flush does
 	}
 	if now == nil {
 		g.signature = nil
 	}
 	if s.sole() != before {
-		e.stale.listing(g.ns)
+		e.stale.signature(s)
 	}
 }
 
@@ -134,7 +138,7 @@ func (c *cluster) sign(g *group) *signature {
 	h := signatureHash(g.ns.name, g.labels.without(isVolatile), g.annotations.without(requestsNothing))
 	s := c.signatures[h]
 	if s == nil {
-		s = &signature{hash: h, place: len(g.ns.signatures)}
+		s = &signature{ns: g.ns, hash: h, place: len(g.ns.signatures)}
 		c.signatures[h] = s
 		g.ns.signatures = append(g.ns.signatures, s)
 	}
@@ -150,10 +154,15 @@ func (c *cluster) unsign(ns *namespace, s *signature) {
 	ns.signatures = ns.signatures[:len(ns.signatures)-1]
 }
 
-// message is what a namespace's entry says now.
+// namespaceMessage is what a namespace's entry says now, without its signatures.
 func (e *Engine) namespaceMessage(ns *namespace) *ringfencev1.NamespacePolicy {
 	p := e.profileOf(ns)
-	m := &ringfencev1.NamespacePolicy{Namespace: ns.name, Managed: p.managed, Mode: p.mode}
+	return &ringfencev1.NamespacePolicy{Namespace: ns.name, Managed: p.managed, Mode: p.mode}
+}
+
+// signedNamespace is the whole of a namespace's entry.
+func (e *Engine) signedNamespace(ns *namespace) *ringfencev1.NamespacePolicy {
+	m := e.namespaceMessage(ns)
 	for _, s := range ns.signatures {
 		if sole := s.sole(); sole != nil {
 			m.Signatures = append(m.Signatures, &ringfencev1.PodSignature{Hash: hexID("", s.hash), Policy: sole.text})
@@ -169,9 +178,6 @@ func hashNamespace(m *ringfencev1.NamespacePolicy) uint64 {
 	if m.GetManaged() {
 		h++
 	}
-	for _, s := range m.GetSignatures() {
-		h = mix(h, mix(hashText(s.GetHash()), hashText(s.GetPolicy())))
-	}
 	return h | 1
 }
 
@@ -181,7 +187,7 @@ func (e *Engine) Namespaces() *ringfencev1.Namespaces {
 	out := &ringfencev1.Namespaces{StartPolicy: e.settings.startPolicy()}
 	for _, name := range slices.Sorted(maps.Keys(e.cluster.namespaces)) {
 		if ns := e.cluster.namespaces[name]; ns.listed() {
-			out.Namespaces = append(out.Namespaces, e.namespaceMessage(ns))
+			out.Namespaces = append(out.Namespaces, e.signedNamespace(ns))
 		}
 	}
 	return out

@@ -109,5 +109,10 @@ func (r *specRun) changedNamespaces() []string {
 	for _, n := range r.delta.Namespaces {
 		out = append(out, n.GetNamespace())
 	}
+	for _, s := range r.delta.Signatures {
+		if !slices.Contains(out, s.GetNamespace()) {
+			out = append(out, s.GetNamespace())
+		}
+	}
 	return out
 }

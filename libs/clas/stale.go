@@ -22,6 +22,7 @@ type stale struct {
 	plans      []*node
 	left       map[departure]uint64
 	namespaces []*namespace
+	signatures []*signature
 	selectors  []*selector
 	labelSets  []*labelSet
 	given      []*workloadPolicy
@@ -96,6 +97,14 @@ func (s *stale) listing(ns *namespace) {
 	if !ns.stale {
 		ns.stale = true
 		s.namespaces = append(s.namespaces, ns)
+	}
+}
+
+// signature marks a signature that may give another policy.
+func (s *stale) signature(x *signature) {
+	if !x.stale {
+		x.stale = true
+		s.signatures = append(s.signatures, x)
 	}
 }
 

@@ -265,7 +265,7 @@ func (f *folder) plans(changed []*ringfencev1.NodePlanDelta) []*ringfencev1.Node
 
 // namespaces gives the whole of the namespaces if anything in it changed.
 func (f *folder) namespaces(d clas.Delta) *ringfencev1.Namespaces {
-	if len(d.Namespaces)+len(d.RemovedNamespaces) == 0 && d.StartPolicy == f.startPolicy {
+	if len(d.Namespaces)+len(d.Signatures)+len(d.RemovedNamespaces) == 0 && d.StartPolicy == f.startPolicy {
 		return nil
 	}
 	return f.engine.Namespaces()

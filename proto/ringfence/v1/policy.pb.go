@@ -958,6 +958,69 @@ func (x *PodSignature) GetPolicy() string {
 	return ""
 }
 
+// SignaturesDelta changes the signatures of one namespace.
+type SignaturesDelta struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// changed came or give another policy; sorted by hash.
+	Changed []*PodSignature `protobuf:"bytes,2,rep,name=changed,proto3" json:"changed,omitempty"`
+	// removed are the hashes of those that went, sorted.
+	Removed       []string `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignaturesDelta) Reset() {
+	*x = SignaturesDelta{}
+	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignaturesDelta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignaturesDelta) ProtoMessage() {}
+
+func (x *SignaturesDelta) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignaturesDelta.ProtoReflect.Descriptor instead.
+func (*SignaturesDelta) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SignaturesDelta) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *SignaturesDelta) GetChanged() []*PodSignature {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *SignaturesDelta) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
 // Namespaces is the whole of the namespaces, in one object.
 type Namespaces struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -970,7 +1033,7 @@ type Namespaces struct {
 
 func (x *Namespaces) Reset() {
 	*x = Namespaces{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1045,7 @@ func (x *Namespaces) String() string {
 func (*Namespaces) ProtoMessage() {}
 
 func (x *Namespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1058,7 @@ func (x *Namespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
 func (*Namespaces) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{11}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Namespaces) GetNamespaces() []*NamespacePolicy {
@@ -1035,7 +1098,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1110,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1123,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{12}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Window) GetNumber() uint64 {
@@ -1142,7 +1205,7 @@ type AddressSetDelta struct {
 
 func (x *AddressSetDelta) Reset() {
 	*x = AddressSetDelta{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1217,7 @@ func (x *AddressSetDelta) String() string {
 func (*AddressSetDelta) ProtoMessage() {}
 
 func (x *AddressSetDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1230,7 @@ func (x *AddressSetDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressSetDelta.ProtoReflect.Descriptor instead.
 func (*AddressSetDelta) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{13}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AddressSetDelta) GetId() string {
@@ -1223,7 +1286,7 @@ type PolicyHead struct {
 
 func (x *PolicyHead) Reset() {
 	*x = PolicyHead{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1298,7 @@ func (x *PolicyHead) String() string {
 func (*PolicyHead) ProtoMessage() {}
 
 func (x *PolicyHead) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1311,7 @@ func (x *PolicyHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyHead.ProtoReflect.Descriptor instead.
 func (*PolicyHead) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{14}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PolicyHead) GetWindow() uint64 {
@@ -1307,7 +1370,7 @@ type StoredAddressSet struct {
 
 func (x *StoredAddressSet) Reset() {
 	*x = StoredAddressSet{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1382,7 @@ func (x *StoredAddressSet) String() string {
 func (*StoredAddressSet) ProtoMessage() {}
 
 func (x *StoredAddressSet) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1395,7 @@ func (x *StoredAddressSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredAddressSet.ProtoReflect.Descriptor instead.
 func (*StoredAddressSet) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StoredAddressSet) GetWindow() uint64 {
@@ -1367,7 +1430,7 @@ type StoredWorkloadPolicy struct {
 
 func (x *StoredWorkloadPolicy) Reset() {
 	*x = StoredWorkloadPolicy{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1442,7 @@ func (x *StoredWorkloadPolicy) String() string {
 func (*StoredWorkloadPolicy) ProtoMessage() {}
 
 func (x *StoredWorkloadPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1455,7 @@ func (x *StoredWorkloadPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredWorkloadPolicy.ProtoReflect.Descriptor instead.
 func (*StoredWorkloadPolicy) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{16}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StoredWorkloadPolicy) GetWindow() uint64 {
@@ -1420,7 +1483,7 @@ type StoredNamespaces struct {
 
 func (x *StoredNamespaces) Reset() {
 	*x = StoredNamespaces{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1495,7 @@ func (x *StoredNamespaces) String() string {
 func (*StoredNamespaces) ProtoMessage() {}
 
 func (x *StoredNamespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1508,7 @@ func (x *StoredNamespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredNamespaces.ProtoReflect.Descriptor instead.
 func (*StoredNamespaces) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{17}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StoredNamespaces) GetWindow() uint64 {
@@ -1482,7 +1545,7 @@ type SnapshotInfo struct {
 
 func (x *SnapshotInfo) Reset() {
 	*x = SnapshotInfo{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1557,7 @@ func (x *SnapshotInfo) String() string {
 func (*SnapshotInfo) ProtoMessage() {}
 
 func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1570,7 @@ func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotInfo.ProtoReflect.Descriptor instead.
 func (*SnapshotInfo) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{18}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SnapshotInfo) GetVersion() *Version {
@@ -1569,7 +1632,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1644,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1657,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{19}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SnapshotChunk) GetEntries() []*SnapshotEntry {
@@ -1619,7 +1682,7 @@ type SnapshotEntry struct {
 
 func (x *SnapshotEntry) Reset() {
 	*x = SnapshotEntry{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1694,7 @@ func (x *SnapshotEntry) String() string {
 func (*SnapshotEntry) ProtoMessage() {}
 
 func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1707,7 @@ func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEntry.ProtoReflect.Descriptor instead.
 func (*SnapshotEntry) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{20}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SnapshotEntry) GetSubject() string {
@@ -1753,7 +1816,11 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"signatures\":\n" +
 	"\fPodSignature\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x12\x16\n" +
-	"\x06policy\x18\x02 \x01(\tR\x06policy\"\x8d\x01\n" +
+	"\x06policy\x18\x02 \x01(\tR\x06policy\"\x7f\n" +
+	"\x0fSignaturesDelta\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x124\n" +
+	"\achanged\x18\x02 \x03(\v2\x1a.ringfence.v1.PodSignatureR\achanged\x12\x18\n" +
+	"\aremoved\x18\x03 \x03(\tR\aremoved\"\x8d\x01\n" +
 	"\n" +
 	"Namespaces\x12=\n" +
 	"\n" +
@@ -1831,7 +1898,7 @@ func file_ringfence_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_ringfence_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ringfence_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_ringfence_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_ringfence_v1_policy_proto_goTypes = []any{
 	(DegradedPolicy)(0),          // 0: ringfence.v1.DegradedPolicy
 	(*Version)(nil),              // 1: ringfence.v1.Version
@@ -1845,21 +1912,22 @@ var file_ringfence_v1_policy_proto_goTypes = []any{
 	(*ExposedPort)(nil),          // 9: ringfence.v1.ExposedPort
 	(*NamespacePolicy)(nil),      // 10: ringfence.v1.NamespacePolicy
 	(*PodSignature)(nil),         // 11: ringfence.v1.PodSignature
-	(*Namespaces)(nil),           // 12: ringfence.v1.Namespaces
-	(*Window)(nil),               // 13: ringfence.v1.Window
-	(*AddressSetDelta)(nil),      // 14: ringfence.v1.AddressSetDelta
-	(*PolicyHead)(nil),           // 15: ringfence.v1.PolicyHead
-	(*StoredAddressSet)(nil),     // 16: ringfence.v1.StoredAddressSet
-	(*StoredWorkloadPolicy)(nil), // 17: ringfence.v1.StoredWorkloadPolicy
-	(*StoredNamespaces)(nil),     // 18: ringfence.v1.StoredNamespaces
-	(*SnapshotInfo)(nil),         // 19: ringfence.v1.SnapshotInfo
-	(*SnapshotChunk)(nil),        // 20: ringfence.v1.SnapshotChunk
-	(*SnapshotEntry)(nil),        // 21: ringfence.v1.SnapshotEntry
-	(EnforcementMode)(0),         // 22: ringfence.v1.EnforcementMode
-	(*PortRange)(nil),            // 23: ringfence.v1.PortRange
+	(*SignaturesDelta)(nil),      // 12: ringfence.v1.SignaturesDelta
+	(*Namespaces)(nil),           // 13: ringfence.v1.Namespaces
+	(*Window)(nil),               // 14: ringfence.v1.Window
+	(*AddressSetDelta)(nil),      // 15: ringfence.v1.AddressSetDelta
+	(*PolicyHead)(nil),           // 16: ringfence.v1.PolicyHead
+	(*StoredAddressSet)(nil),     // 17: ringfence.v1.StoredAddressSet
+	(*StoredWorkloadPolicy)(nil), // 18: ringfence.v1.StoredWorkloadPolicy
+	(*StoredNamespaces)(nil),     // 19: ringfence.v1.StoredNamespaces
+	(*SnapshotInfo)(nil),         // 20: ringfence.v1.SnapshotInfo
+	(*SnapshotChunk)(nil),        // 21: ringfence.v1.SnapshotChunk
+	(*SnapshotEntry)(nil),        // 22: ringfence.v1.SnapshotEntry
+	(EnforcementMode)(0),         // 23: ringfence.v1.EnforcementMode
+	(*PortRange)(nil),            // 24: ringfence.v1.PortRange
 }
 var file_ringfence_v1_policy_proto_depIdxs = []int32{
-	22, // 0: ringfence.v1.WorkloadPolicy.mode:type_name -> ringfence.v1.EnforcementMode
+	23, // 0: ringfence.v1.WorkloadPolicy.mode:type_name -> ringfence.v1.EnforcementMode
 	4,  // 1: ringfence.v1.WorkloadPolicy.inbound:type_name -> ringfence.v1.PolicyRule
 	4,  // 2: ringfence.v1.WorkloadPolicy.outbound:type_name -> ringfence.v1.PolicyRule
 	4,  // 3: ringfence.v1.WorkloadPolicy.inbound_override_deny:type_name -> ringfence.v1.PolicyRule
@@ -1868,31 +1936,32 @@ var file_ringfence_v1_policy_proto_depIdxs = []int32{
 	4,  // 6: ringfence.v1.WorkloadPolicy.outbound_deny:type_name -> ringfence.v1.PolicyRule
 	0,  // 7: ringfence.v1.WorkloadPolicy.degraded:type_name -> ringfence.v1.DegradedPolicy
 	5,  // 8: ringfence.v1.PolicyRule.terms:type_name -> ringfence.v1.PeerTerm
-	23, // 9: ringfence.v1.PeerTerm.ports:type_name -> ringfence.v1.PortRange
+	24, // 9: ringfence.v1.PeerTerm.ports:type_name -> ringfence.v1.PortRange
 	1,  // 10: ringfence.v1.NodePlan.version:type_name -> ringfence.v1.Version
 	8,  // 11: ringfence.v1.NodePlan.pods:type_name -> ringfence.v1.PodPlan
 	8,  // 12: ringfence.v1.NodePlanDelta.pods:type_name -> ringfence.v1.PodPlan
 	9,  // 13: ringfence.v1.PodPlan.exposed:type_name -> ringfence.v1.ExposedPort
-	22, // 14: ringfence.v1.NamespacePolicy.mode:type_name -> ringfence.v1.EnforcementMode
+	23, // 14: ringfence.v1.NamespacePolicy.mode:type_name -> ringfence.v1.EnforcementMode
 	11, // 15: ringfence.v1.NamespacePolicy.signatures:type_name -> ringfence.v1.PodSignature
-	10, // 16: ringfence.v1.Namespaces.namespaces:type_name -> ringfence.v1.NamespacePolicy
-	22, // 17: ringfence.v1.Namespaces.start_policy:type_name -> ringfence.v1.EnforcementMode
-	1,  // 18: ringfence.v1.Window.version:type_name -> ringfence.v1.Version
-	14, // 19: ringfence.v1.Window.sets:type_name -> ringfence.v1.AddressSetDelta
-	3,  // 20: ringfence.v1.Window.policies:type_name -> ringfence.v1.WorkloadPolicy
-	12, // 21: ringfence.v1.Window.namespaces:type_name -> ringfence.v1.Namespaces
-	2,  // 22: ringfence.v1.AddressSetDelta.replace:type_name -> ringfence.v1.AddressSet
-	1,  // 23: ringfence.v1.PolicyHead.version:type_name -> ringfence.v1.Version
-	2,  // 24: ringfence.v1.StoredAddressSet.set:type_name -> ringfence.v1.AddressSet
-	3,  // 25: ringfence.v1.StoredWorkloadPolicy.policy:type_name -> ringfence.v1.WorkloadPolicy
-	12, // 26: ringfence.v1.StoredNamespaces.namespaces:type_name -> ringfence.v1.Namespaces
-	1,  // 27: ringfence.v1.SnapshotInfo.version:type_name -> ringfence.v1.Version
-	21, // 28: ringfence.v1.SnapshotChunk.entries:type_name -> ringfence.v1.SnapshotEntry
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	11, // 16: ringfence.v1.SignaturesDelta.changed:type_name -> ringfence.v1.PodSignature
+	10, // 17: ringfence.v1.Namespaces.namespaces:type_name -> ringfence.v1.NamespacePolicy
+	23, // 18: ringfence.v1.Namespaces.start_policy:type_name -> ringfence.v1.EnforcementMode
+	1,  // 19: ringfence.v1.Window.version:type_name -> ringfence.v1.Version
+	15, // 20: ringfence.v1.Window.sets:type_name -> ringfence.v1.AddressSetDelta
+	3,  // 21: ringfence.v1.Window.policies:type_name -> ringfence.v1.WorkloadPolicy
+	13, // 22: ringfence.v1.Window.namespaces:type_name -> ringfence.v1.Namespaces
+	2,  // 23: ringfence.v1.AddressSetDelta.replace:type_name -> ringfence.v1.AddressSet
+	1,  // 24: ringfence.v1.PolicyHead.version:type_name -> ringfence.v1.Version
+	2,  // 25: ringfence.v1.StoredAddressSet.set:type_name -> ringfence.v1.AddressSet
+	3,  // 26: ringfence.v1.StoredWorkloadPolicy.policy:type_name -> ringfence.v1.WorkloadPolicy
+	13, // 27: ringfence.v1.StoredNamespaces.namespaces:type_name -> ringfence.v1.Namespaces
+	1,  // 28: ringfence.v1.SnapshotInfo.version:type_name -> ringfence.v1.Version
+	22, // 29: ringfence.v1.SnapshotChunk.entries:type_name -> ringfence.v1.SnapshotEntry
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_policy_proto_init() }
@@ -1907,7 +1976,7 @@ func file_ringfence_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_policy_proto_rawDesc), len(file_ringfence_v1_policy_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
