@@ -151,8 +151,7 @@ type claimant interface {
 	ownership(*Engine)
 }
 
-// addressBook knows who claims and who owns each address: among pods, Services and nodes the one of the latest fact, else
-// the external workload of the latest fact. Nearly all addresses have one claimant, a pod.
+// addressBook knows who claims and who owns each address: of the claims of the best rank, the one of the latest fact. Nearly all addresses have one claimant, a pod.
 type addressBook struct {
 	pods4  map[uint32]*pod
 	pods6  map[addr]*pod
@@ -194,25 +193,39 @@ func (b *addressBook) owner(a addr) claimant {
 	}
 	var best claimant
 	for _, c := range b.others[a] {
-		if best == nil || outranks(c, best) {
+		if best == nil || outranks(c, best, a) {
 			best = c
 		}
 	}
 	return best
 }
 
-func outranks(c, than claimant) bool {
-	if outside, thanOutside := isExternal(c), isExternal(than); outside != thanOutside {
-		return thanOutside
+// rank says how good a claim is, whatever the facts' order: pods, nodes and ClusterIPs come before the external addresses of
+// Services, which anybody may write who may write a Service, and those before external workloads, whose networks are others.
+func rank(c claimant, a addr) int {
+	switch x := c.(type) {
+	case *external:
+		return 0
+	case *service:
+		if !slices.Contains(x.clusterIPs(), a) {
+			return 1
+		}
 	}
+	return 2
+}
+
+func outranks(c, than claimant, a addr) bool {
+	if by := cmp.Compare(rank(c, a), rank(than, a)); by != 0 {
+		return by > 0
+	}
+	return later(c, than)
+}
+
+// later compares the facts of claimants.
+func later(c, than claimant) bool {
 	sequence, subject := c.claim()
 	thanSequence, thanSubject := than.claim()
 	return cmp.Or(cmp.Compare(sequence, thanSequence), cmp.Compare(subject, thanSubject)) > 0
-}
-
-func isExternal(c claimant) bool {
-	_, is := c.(*external)
-	return is
 }
 
 // claim adds a claimant and gives those who shared the address before.

@@ -52,7 +52,8 @@ func (e *Engine) Flush() Delta {
 	d := Delta{StartPolicy: e.settings.startPolicy(), ProvisionedVersion: e.provision.force.version}
 	d.other = d.StartPolicy != e.given.start || d.ProvisionedVersion != e.given.version || !e.flushed && d.ProvisionedVersion != 0
 	e.given.start, e.given.version = d.StartPolicy, d.ProvisionedVersion
-	d.Sets = e.sets.flush(e, take(&e.stale.moved))
+	d.Sets = e.sets.flush(e, e.stale.moved)
+	empty(&e.stale.moved)
 	d.Policies, d.RemovedPolicies = e.flushPolicies()
 	d.Plans = e.flushPlans(plans())
 	d.Namespaces, d.RemovedNamespaces = e.flushNamespaces()
@@ -109,7 +110,6 @@ const manyNodes = 16
 // gives, when the entries are written, what the plans do not name any more.
 func (e *Engine) writePlans() func() map[*node][]string {
 	left, nodes := e.stale.left, slices.Clip(e.stale.plans)
-	e.stale.left = map[departure]uint64{}
 	write := func() {
 		for _, n := range nodes {
 			n.sortOut(left)
@@ -131,6 +131,7 @@ func (e *Engine) writePlans() func() map[*node][]string {
 			}
 			gone[d.node] = append(gone[d.node], d.uid)
 		}
+		empty(&e.stale.left)
 		return gone
 	}
 }

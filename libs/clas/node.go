@@ -17,7 +17,9 @@ type node struct {
 	labels   packed
 	// addresses are the node's own; owned are those that it owns.
 	addresses, owned []addr
-	pods             []*pod
+	// addressTexts are the addresses as plans have them, sorted.
+	addressTexts []string
+	pods         []*pod
 	// changed are the pods of which the plan may say something else, also such that left.
 	changed []*pod
 	// written are their entries, while a flush is at it.
@@ -103,6 +105,8 @@ func (e *Engine) putNode(s subject, sequence uint64, m *ringfencev1.Node) error 
 	n.message, n.sequence, n.labels, n.addresses, n.owned = m, sequence, packPairs(m.GetLabels(), nil), addresses, nil
 	e.stale.hostMembers(n.set)
 	e.stale.nodePorts = true
+	n.addressTexts = texts(addresses)
+	slices.Sort(n.addressTexts)
 	e.machine(n, true)
 	for _, a := range addresses {
 		e.claim(a, n)
@@ -115,7 +119,7 @@ func (e *Engine) putNode(s subject, sequence uint64, m *ringfencev1.Node) error 
 func (e *Engine) dropNode(n *node) {
 	e.withdraw(n, n.addresses)
 	e.machine(n, false)
-	n.message, n.labels, n.addresses, n.owned = nil, "", nil, nil
+	n.message, n.labels, n.addresses, n.owned, n.addressTexts = nil, "", nil, nil, nil
 	e.stale.node(n)
 	e.stale.readNode(n)
 	e.stale.nodePorts = true

@@ -89,9 +89,12 @@ func (o *oracle) owner(address string) *claim {
 	best := latest(o.facts, func(f logged) bool {
 		p, s, n := f.fact.GetPod(), f.fact.GetService(), f.fact.GetNode()
 		return p != nil && holdsAddresses(p) && hasIP(p.GetAddresses(), address) ||
-			s != nil && hasIP(slices.Concat(s.GetClusterIps(), s.GetExternalAddresses()), address) ||
+			s != nil && hasIP(s.GetClusterIps(), address) ||
 			n != nil && hasIP(n.GetAddresses(), address)
 	})
+	if best.fact == nil {
+		best = latest(o.facts, func(f logged) bool { return hasIP(f.fact.GetService().GetExternalAddresses(), address) })
+	}
 	if best.fact == nil {
 		best = latest(o.machines, func(f logged) bool {
 			m := f.fact.GetPceWorkload()

@@ -316,8 +316,7 @@ func (p *pod) hash() uint64 {
 
 // head gives what the plan says of the node itself.
 func (e *Engine) head(n *node) *ringfencev1.NodePlanDelta {
-	m := &ringfencev1.NodePlanDelta{Node: n.name, NodeAddresses: texts(n.addresses)}
-	slices.Sort(m.NodeAddresses)
+	m := &ringfencev1.NodePlanDelta{Node: n.name, NodeAddresses: n.addressTexts}
 	var f features
 	if n.policy != nil {
 		m.NodePolicy, f = n.policy.text, n.policy.features

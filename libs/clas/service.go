@@ -28,10 +28,13 @@ type service struct {
 
 	// addresses are ClusterIPs and external addresses; owned are those that it owns.
 	addresses, owned []addr
+	// ips is how many of the addresses are ClusterIPs.
+	ips int
 	// groups are those whose pods its selector picks.
 	groups   bag[*group]
 	ports    []servicePort
 	carried  []*labelSet // plain label sets of the backends
+	enforced []*labelSet // label sets of those backends that policy is enforced at
 	requests []*label
 	// plain is the label set without marks, nil while the namespace is not managed; set is the one with them.
 	plain, set *labelSet
@@ -57,6 +60,8 @@ func (v *service) String() string { return v.ns.name + "/" + v.message.GetName()
 func (v *service) claim() (uint64, string) {
 	return v.sequence, "facts.k8s.service." + v.ns.name + "." + v.message.GetName()
 }
+
+func (v *service) clusterIPs() []addr { return v.addresses[:v.ips] }
 
 // labelSet is nil: addresses of Services are in sets of their own.
 func (v *service) labelSet() *labelSet { return nil }
@@ -125,6 +130,7 @@ func (e *Engine) putService(s subject, sequence uint64, m *ringfencev1.Service) 
 	ns := e.cluster.namespace(m.GetNamespace())
 	v := &service{ns: ns, message: m, sequence: sequence, labels: packPairs(m.GetLabels(), nil),
 		annotations: packPairs(m.GetAnnotations(), func(name string) bool { _, asks := requestsLabel(name); return !asks })}
+	v.ips = len(addresses)
 	for _, a := range slices.Concat(addresses, external) {
 		if !slices.Contains(v.addresses, a) {
 			v.addresses = append(v.addresses, a)
@@ -331,13 +337,18 @@ func (e *Engine) identifyService(id *identity, v *service, p *profile) (inherite
 	return nil
 }
 
-// findCarried lists the plain label sets of the backends.
-func (v *service) findCarried() []*labelSet {
-	var out []*labelSet
+// backing lists label sets of the backends: the plain ones, and those of backends that policy is enforced at.
+func (v *service) backing() (plain, enforced []*labelSet) {
 	for _, g := range v.groups.items {
-		if g.live > 0 && g.plain != nil && !slices.Contains(out, g.plain) {
-			out = append(out, g.plain)
+		if g.live == 0 {
+			continue
+		}
+		if g.plain != nil && !slices.Contains(plain, g.plain) {
+			plain = append(plain, g.plain)
+		}
+		if g.set != nil && !slices.Contains(enforced, g.set) {
+			enforced = append(enforced, g.set)
 		}
 	}
-	return out
+	return plain, enforced
 }

@@ -128,6 +128,7 @@ func (e *Engine) relabelGroup(g *group, next *labelSet) {
 		e.touchPod(p)
 	}
 	carry(e, &g.set, next, groupsOf, g)
+	e.stale.backends(g)
 }
 
 // carry moves one actor from a label set to another; either may be nil.
@@ -234,9 +235,9 @@ func (e *Engine) settleServices() bool {
 }
 
 func (e *Engine) settleService(v *service) {
-	carried := v.findCarried()
-	if !sameSets(carried, v.carried) {
-		v.carried = carried
+	carried, enforced := v.backing()
+	if !sameSets(carried, v.carried) || !sameSets(enforced, v.enforced) {
+		v.carried, v.enforced = carried, enforced
 		e.stale.providers(v.set)
 	}
 	if ports := v.findPorts(); !slices.EqualFunc(ports, v.ports, servicePort.equal) {

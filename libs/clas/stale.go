@@ -50,6 +50,15 @@ func take[K comparable, V any](marks *map[K]V) map[K]V {
 	return taken
 }
 
+// empty empties a map, and gives its room up where that is large.
+func empty[K comparable, V any](marks *map[K]V) {
+	if len(*marks) > roomKept {
+		*marks = map[K]V{}
+		return
+	}
+	clear(*marks)
+}
+
 func (s *stale) group(g *group) {
 	if !g.stale {
 		g.stale = true

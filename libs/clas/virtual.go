@@ -149,7 +149,7 @@ func (r ruleResolver) virtualService(m *ringfencev1.VirtualService) *virtualServ
 func (e *Engine) serviceOf(uid string) *service {
 	var best *service
 	for _, s := range e.cluster.services {
-		if s.message.GetUid() == uid && (best == nil || outranks(s, best)) {
+		if s.message.GetUid() == uid && (best == nil || later(s, best)) {
 			best = s
 		}
 	}
