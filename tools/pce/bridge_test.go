@@ -668,18 +668,47 @@ func (s *scene) known() []string {
 	return names
 }
 
+// standing gives the mode of every planned pod's policy, and whether it stands in for another one.
+func (s *scene) standing() map[string]string {
+	s.Helper()
+	policy := s.fold().Policy()
+	modes := map[string]string{}
+	for _, p := range policy.Policies {
+		modes[p.GetId()] = strings.ToLower(strings.TrimPrefix(p.GetMode().String(), "ENFORCEMENT_MODE_"))
+		if p.GetDegraded() != ringfencev1.DegradedPolicy_DEGRADED_POLICY_UNSPECIFIED {
+			modes[p.GetId()] += ", degraded"
+		}
+	}
+	got := map[string]string{}
+	for _, plan := range policy.Plans {
+		for _, pod := range plan.GetPods() {
+			got[pod.GetName()] = modes[pod.GetPolicy()]
+		}
+	}
+	return got
+}
+
 // What the console took of the reported workloads is in the log, so that degraded mode tells them from new ones: while the
 // console is away nothing more is known, and a lost log knows it before it counts as complete.
 func TestAcknowledgements(t *testing.T) {
 	s := newScene(t)
+	_, label := s.draftRule("db") // rules and labels as of before
+	profiles, err := s.user.Profiles(t.Context(), s.cluster.Href)
+	s.must(err)
+	s.must(s.user.Update(t.Context(), profiles[0].Href, map[string]any{"managed": true, "enforcement_mode": "full"}))
 	s.startBridge("--link-down-after", "1s")
 	watcher := s.log.Producer("watcher")
 	subject := func(kind, name string) string { return eventlog.KubernetesSubject(kind, "shop", name) }
-	pod := func(name string) *ringfencev1.Fact {
-		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: &ringfencev1.Pod{Namespace: "shop", Name: name, Uid: "uid-" + name}}}
+	pod := func(name, controller string) *ringfencev1.Fact {
+		p := &ringfencev1.Pod{Namespace: "shop", Name: name, Uid: "uid-" + name, Node: "n1"}
+		if controller != "" {
+			p.Controller = &ringfencev1.ObjectRef{Kind: "Deployment", Name: controller}
+		}
+		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: p}}
 	}
 	fact(watcher, t, subject("deployment", "web"), deployment("web", nil))
-	fact(watcher, t, subject("pod", "bare"), pod("bare"))
+	fact(watcher, t, subject("pod", "web-1"), pod("web-1", "web"))
+	fact(watcher, t, subject("pod", "bare"), pod("bare", ""))
 	s.must(watcher.Synced(t.Context()))
 	s.eventually("what the console took", func() bool { return slices.Equal(s.known(), []string{"shop/Deployment/web", "shop/Pod/bare"}) })
 	fact(watcher, t, subject("deployment", "api"), deployment("api", nil))
@@ -688,13 +717,18 @@ func TestAcknowledgements(t *testing.T) {
 
 	s.stopConsole()
 	s.eventually("down", func() bool { l := s.latest(eventlog.LinkSubject).GetPceLink(); return l != nil && !l.GetUp() })
-	fact(watcher, t, subject("deployment", "new"), deployment("new", nil))
+	fact(watcher, t, subject("deployment", "new"), deployment("new", map[string]string{"com.illumio.app": label.Value}))
+	fact(watcher, t, subject("pod", "new-1"), pod("new-1", "new"))
 	time.Sleep(2 * time.Second)
 	if known := s.known(); !slices.Equal(known, []string{"shop/Deployment/api", "shop/Deployment/web"}) {
 		t.Fatalf("known without an answer of the console: %v", known)
 	}
+	if got := s.standing(); got["web-1"] != "full" || got["new-1"] != "visibility_only, degraded" {
+		t.Fatalf("while the console is away: %v", got)
+	}
 	s.startConsole(s.address)
 	s.eventually("the new one", func() bool { return slices.Contains(s.known(), "shop/Deployment/new") })
+	s.eventually("everybody by the rules", func() bool { got := s.standing(); return got["web-1"] == "full" && got["new-1"] == "full" })
 
 	s.server.Wipe()
 	s.log = s.server.Create()
