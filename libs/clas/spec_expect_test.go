@@ -29,8 +29,10 @@ var specAnswers = map[string]func(*specRun){
 	"ignored":      (*specRun).expectIgnored,
 	"endpoint":     (*specRun).expectEndpoint,
 	"reaches":      (*specRun).expectBackends,
-	"changes":      (*specRun).expectChanges,
-	"explained":    (*specRun).expectText,
+	"changes":      func(r *specRun) { r.expectAnswer(true, changesText) },
+	"unchanged":    func(r *specRun) { r.expectAnswer(false, changesText) },
+	"explained":    func(r *specRun) { r.expectAnswer(true, explanationText) },
+	"unexplained":  func(r *specRun) { r.expectAnswer(false, explanationText) },
 	"unanswerable": (*specRun).expectNoAnswer,
 }
 
@@ -251,45 +253,43 @@ func (r *specRun) expectBackends() {
 	r.at.text = text
 }
 
-// expectAnswer reads CONNECTION: WORDS and looks for the words in what answer gives.
-func (r *specRun) expectAnswer(answer func(clas.Explanation, error) string) {
+// expectAnswer reads CONNECTION: WORDS and looks whether the words are part of what answer gives.
+func (r *specRun) expectAnswer(want bool, answer func(clas.Explanation, error) string) {
 	text := r.at.text
 	at := strings.Index(text, ": ")
 	if at < 0 {
 		r.stop("want CONNECTION: WORDS")
 	}
 	r.at.text = text[:at]
-	c := r.connection()
+	queries := r.queries(r.connection())
 	r.at.text = text
-	for _, q := range r.queries(c) {
+	for _, q := range queries {
 		got := answer(r.engine.Explain(q))
-		r.check(strings.Contains(got, strings.TrimSpace(text[at+1:])), "%s -> %s: %s", q.Source, q.Destination, got)
+		r.check(strings.Contains(got, strings.TrimSpace(text[at+1:])) == want, "%s -> %s: %s", q.Source, q.Destination, got)
 	}
 }
 
-// expectChanges: changes CONNECTION: WORDS, which are part of what would have to change for the opposite verdict.
-func (r *specRun) expectChanges() {
-	r.expectAnswer(func(x clas.Explanation, err error) string {
-		if err != nil {
-			return "no answer"
-		}
-		return fmt.Sprintf("%+v", x.Changes)
-	})
+// changesText is about: changes CONNECTION: WORDS, which are part of what would have to change for the opposite verdict, and
+// unchanged for words that are not.
+func changesText(x clas.Explanation, err error) string {
+	if err != nil {
+		return fmt.Sprintf("no answer: %v", err)
+	}
+	return fmt.Sprintf("%+v", x.Changes)
 }
 
-// expectText: explained CONNECTION: WORDS, which are part of the explanation in words.
-func (r *specRun) expectText() {
-	r.expectAnswer(func(x clas.Explanation, err error) string {
-		if err != nil {
-			return "no answer"
-		}
-		return x.Text()
-	})
+// explanationText is about: explained CONNECTION: WORDS, which are part of the explanation in words or of what it names, and
+// unexplained for words that are not.
+func explanationText(x clas.Explanation, err error) string {
+	if err != nil {
+		return fmt.Sprintf("no answer: %v", err)
+	}
+	return fmt.Sprintf("%s %+v %+v %+v", x.Text(), x.Sets, x.Source, x.Destination)
 }
 
 // expectNoAnswer: unanswerable CONNECTION: WORDS, which are part of the error.
 func (r *specRun) expectNoAnswer() {
-	r.expectAnswer(func(_ clas.Explanation, err error) string { return fmt.Sprintf("error: %v", err) })
+	r.expectAnswer(true, func(_ clas.Explanation, err error) string { return fmt.Sprintf("error: %v", err) })
 }
 
 // isAddress tells whether an endpoint is written as an address.
