@@ -57,7 +57,10 @@ func (r runner) run(ctx context.Context, mutants []mutant) []mutant {
 			}
 		})
 	}
-	for _, m := range mutants {
+	for n, m := range mutants {
+		if tenth := len(mutants)/10 + 1; n > 0 && n%tenth == 0 {
+			fmt.Fprintf(os.Stderr, "%d of %d mutants\n", n, len(mutants))
+		}
 		next <- m
 	}
 	close(next)
