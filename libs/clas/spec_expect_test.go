@@ -29,6 +29,7 @@ var specAnswers = map[string]func(*specRun){
 	"ignored":      (*specRun).expectIgnored,
 	"endpoint":     (*specRun).expectEndpoint,
 	"reaches":      (*specRun).expectBackends,
+	"paths":        (*specRun).expectPaths,
 	"changes":      func(r *specRun) { r.expectAnswer(true, changesText) },
 	"unchanged":    func(r *specRun) { r.expectAnswer(false, changesText) },
 	"explained":    func(r *specRun) { r.expectAnswer(true, explanationText) },
@@ -226,16 +227,25 @@ func (r *specRun) expectEndpoint() {
 	}
 }
 
+// asked reads CONNECTION: TEXT.
+func (r *specRun) asked() (queries []clas.Query, text string) {
+	all := r.at.text
+	at := strings.Index(all, ": ")
+	if at < 0 {
+		r.stop("want CONNECTION: …")
+	}
+	r.at.text = all[:at]
+	queries = r.queries(r.connection())
+	r.at.text = all
+	return queries, strings.TrimSpace(all[at+1:])
+}
+
 // expectBackends: reaches CONNECTION: NAMESPACE/POD@PORT, ... or none: the backends of the paths.
 func (r *specRun) expectBackends() {
-	text := r.at.text
-	at := strings.LastIndex(text, ": ")
-	if at < 0 {
-		r.stop("want CONNECTION: BACKEND...")
-	}
-	r.at.text = text[:at]
-	want := commaList(text[at+1:])
-	for _, q := range r.queries(r.connection()) {
+	queries, text := r.asked()
+	want := commaList(strings.TrimPrefix(text, "none"))
+	slices.Sort(want)
+	for _, q := range queries {
 		x, err := r.engine.Explain(q)
 		var got []string
 		for _, p := range x.Paths {
@@ -244,28 +254,25 @@ func (r *specRun) expectBackends() {
 			}
 		}
 		slices.Sort(got)
-		slices.Sort(want)
-		if want[0] == "none" {
-			want = nil
-		}
 		r.check(err == nil && slices.Equal(slices.Compact(got), want), "it reaches %v, %v", got, err)
 	}
-	r.at.text = text
+}
+
+// expectPaths: paths CONNECTION: NUMBER of ways that the explanation tells apart.
+func (r *specRun) expectPaths() {
+	queries, text := r.asked()
+	for _, q := range queries {
+		x, err := r.engine.Explain(q)
+		r.check(len(x.Paths) == int(r.number(text)), "there are %d, %v", len(x.Paths), err)
+	}
 }
 
 // expectAnswer reads CONNECTION: WORDS and looks whether the words are part of what answer gives.
 func (r *specRun) expectAnswer(want bool, answer func(clas.Explanation, error) string) {
-	text := r.at.text
-	at := strings.Index(text, ": ")
-	if at < 0 {
-		r.stop("want CONNECTION: WORDS")
-	}
-	r.at.text = text[:at]
-	queries := r.queries(r.connection())
-	r.at.text = text
+	queries, text := r.asked()
 	for _, q := range queries {
 		got := answer(r.engine.Explain(q))
-		r.check(strings.Contains(got, strings.TrimSpace(text[at+1:])) == want, "%s -> %s: %s", q.Source, q.Destination, got)
+		r.check(strings.Contains(got, text) == want, "%s -> %s: %s", q.Source, q.Destination, got)
 	}
 }
 

@@ -46,6 +46,7 @@ func runSpecCase(t *testing.T, page *specPage, c *specCase) int {
 	if r.expectations == 0 {
 		t.Errorf("%s: case %q expects nothing", page.path, c.name)
 	}
+	r.tearDown()
 	return r.expectations
 }
 
@@ -142,13 +143,7 @@ func (r *specRun) checkRebuilt() {
 	if got := rebuilt.Digest(); got != want {
 		r.stop("an engine that saw the facts in one go has %+v, not %+v", rebuilt.Policy(), r.policy)
 	}
-	restored, err := clas.Restore(func(yield func(*pb.SnapshotEntry, error) bool) {
-		for e := range r.engine.Snapshot() {
-			if !yield(e, nil) {
-				return
-			}
-		}
-	})
+	restored, err := clas.Restore(withoutErrors(r.engine.Snapshot()))
 	if err != nil {
 		r.stop("restoring: %v", err)
 	}

@@ -280,7 +280,7 @@ func (i *instrumenter) simple(s ast.Stmt) {
 			i.expression(e)
 		}
 	case *ast.ExprStmt:
-		i.expression(s.X)
+		i.inside(s.X) // nobody asks for its value
 	case *ast.DeferStmt:
 		i.expression(s.Call)
 	case *ast.DeclStmt:

@@ -86,5 +86,8 @@ func (c command) run(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	survivors := r.run(ctx, mutants)
-	return report(os.Stdout, mutants, survivors, accepted, c.Only == ""), ctx.Err()
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	return report(os.Stdout, mutants, survivors, accepted, c.Only == ""), nil
 }
