@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/token"
 	"go/types"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -33,8 +34,11 @@ func (m mutant) key() string {
 
 func (m mutant) String() string { return fmt.Sprintf("%s:%d %s", m.file, m.line, m.key()) }
 
-func matching(mutants []mutant, text string) []mutant {
-	return slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return !strings.Contains(m.String(), text) })
+func matching(mutants []mutant, pattern *regexp.Regexp) []mutant {
+	if pattern == nil {
+		return mutants
+	}
+	return slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return !pattern.MatchString(m.String()) })
 }
 
 // instrumented is a package with all of its mutants in it.

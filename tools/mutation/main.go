@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"time"
 
@@ -26,14 +27,14 @@ import (
 )
 
 type command struct {
-	Package  string        `arg:"" help:"Directory of the package." type:"existingdir"`
-	Files    []string      `arg:"" help:"Its files to mutate."`
-	Test     []string      `help:"Pattern of the tests that must notice. Of several, the later ones run for what the earlier did not notice." required:""`
-	Accepted string        `help:"File of mutants that are known to survive, with their reasons." type:"existingfile"`
-	Workers  int           `help:"How many tests run at the same time; 0 for as many as there are processors."`
-	Timeout  time.Duration `help:"How long the tests of one mutant may take; a mutant that takes longer was noticed." default:"60s"`
-	List     bool          `help:"Only list the mutants."`
-	Only     string        `help:"Run only mutants of which the line of the report contains this."`
+	Package  string         `arg:"" help:"Directory of the package." type:"existingdir"`
+	Files    []string       `arg:"" help:"Its files to mutate."`
+	Test     []string       `help:"Pattern of the tests that must notice. Of several, the later ones run for what the earlier did not notice." required:""`
+	Accepted string         `help:"File of mutants that are known to survive, with their reasons." type:"existingfile"`
+	Workers  int            `help:"How many tests run at the same time; 0 for as many as there are processors."`
+	Timeout  time.Duration  `help:"How long the tests of one mutant may take; a mutant that takes longer was noticed." default:"60s"`
+	List     bool           `help:"Only list the mutants."`
+	Only     *regexp.Regexp `help:"Run only mutants of which the line of the report matches this; the accepted ones are then not checked."`
 }
 
 func main() {
@@ -89,5 +90,5 @@ func (c command) run(ctx context.Context) (bool, error) {
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
-	return report(os.Stdout, mutants, survivors, accepted, c.Only == ""), nil
+	return report(os.Stdout, mutants, survivors, accepted, c.Only == nil), nil
 }
