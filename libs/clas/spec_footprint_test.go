@@ -23,6 +23,9 @@ type footprint struct {
 // versions, of which a snapshot has those that are in force alone.
 var rooms = map[string]bool{"identity": true, "labelRoom": true, "compilation": true, "key": true, "ports": true, "slots": true}
 
+// memos are made when they are first asked for, also of the one label set that always stays.
+var memos = map[string]bool{"*clas.sum": true, "*clas.otherActors": true}
+
 func footprintOf(e *clas.Engine) map[string]int {
 	f := footprint{counts: map[string]int{}, seen: map[uintptr]bool{}}
 	f.visit(reflect.ValueOf(e))
@@ -35,7 +38,9 @@ func (f footprint) visit(v reflect.Value) {
 		if v.IsNil() || strings.Contains(v.Type().Elem().PkgPath(), "proto") || f.visited(v) {
 			return
 		}
-		f.counts[v.Type().String()]++
+		if !memos[v.Type().String()] {
+			f.counts[v.Type().String()]++
+		}
 		f.visit(v.Elem())
 	case reflect.Interface:
 		if !v.IsNil() {

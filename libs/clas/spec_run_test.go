@@ -113,7 +113,22 @@ func (r *specRun) settle() {
 		r.stop("a second flush gives %+v", d)
 	}
 	r.checkParts()
+	r.checkRules()
 	r.checkRebuilt()
+}
+
+// checkRules makes sure that a policy has each rule once in each of its lists.
+func (r *specRun) checkRules() {
+	for _, p := range r.policy.Policies {
+		for _, list := range [][]*pb.PolicyRule{p.GetInbound(), p.GetOutbound(), p.GetInboundDeny(), p.GetOutboundDeny(),
+			p.GetInboundOverrideDeny(), p.GetOutboundOverrideDeny()} {
+			for i, rule := range list {
+				if i > 0 && list[i-1].GetId() >= rule.GetId() {
+					r.stop("policy %s: rule %s does not come after %s", p.GetId(), rule.GetId(), list[i-1].GetId())
+				}
+			}
+		}
+	}
 }
 
 // checkParts compares the parts of the policy that can be had alone.

@@ -68,17 +68,22 @@ type instrumenter struct {
 	parents map[ast.Expr]ast.Node
 }
 
-// instrument puts mutants into the files.
+// instrument puts mutants into the files. A file may be followed by a colon and a pattern of the functions in it.
 func (s *source) instrument(files []string) (*instrumented, error) {
 	out := &instrumented{source: s, replaced: map[string][]byte{}}
-	for _, name := range files {
+	for _, argument := range files {
+		name, functions, _ := strings.Cut(argument, ":")
+		wanted, err := regexp.Compile("^(" + functions + ")$")
+		if err != nil {
+			return nil, fmt.Errorf("functions of %s: %w", name, err)
+		}
 		file := s.files[name]
 		if file == nil {
 			return nil, fmt.Errorf("%s has no file %s", s.dir, name)
 		}
 		i := &instrumenter{instrumented: out, name: name, repeats: map[string]int{}, assigned: map[ast.Expr]bool{}, parents: map[ast.Expr]ast.Node{}}
 		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil && (functions == "" || wanted.MatchString(f.Name.Name)) {
 				i.function = functionName(f)
 				i.body(f.Body, f.Type.Results != nil)
 			}

@@ -1,7 +1,7 @@
 // Command mutation asks how much the tests of a package notice. It makes many small changes to chosen files, the mutants,
 // and runs the tests against each: a mutant that no test fails on has survived, and shows behaviour that nothing holds.
 //
-//	mutation --accepted accepted.txt --test ^TestSpec$ --test ^TestRandom ../../libs/clas labels.go selector.go
+//	mutation --accepted accepted.txt --test ^TestSpec$ --test ^TestRandom ../../libs/clas labels.go "selector.go:and|holds"
 //
 // All mutants are compiled into one test binary, in which an environment variable switches one of them on; so a mutant
 // costs a run of the tests and no build. The source itself is never touched: the binary is built with an overlay.
@@ -28,7 +28,7 @@ import (
 
 type command struct {
 	Package  string         `arg:"" help:"Directory of the package." type:"existingdir"`
-	Files    []string       `arg:"" help:"Its files to mutate."`
+	Files    []string       `arg:"" help:"Its files to mutate, each perhaps with a pattern of functions: labels.go:resolve|refuses."`
 	Test     []string       `help:"Pattern of the tests that must notice. Of several, the later ones run for what the earlier did not notice." required:""`
 	Accepted string         `help:"File of mutants that are known to survive, with their reasons." type:"existingfile"`
 	Workers  int            `help:"How many tests run at the same time; 0 for as many as there are processors."`

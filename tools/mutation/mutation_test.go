@@ -32,6 +32,30 @@ func survivorsOf(t *testing.T, tests ...string) (mutants, survivors []mutant) {
 	return changed.mutants, r.run(t.Context(), changed.mutants)
 }
 
+func TestFunctionsMayBeChosen(t *testing.T) {
+	s, err := load(t.Context(), "testdata/sample")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, err := s.instrument([]string{"sample.go:Kind|Eith.r"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range changed.mutants {
+		if m.function != "Kind" && m.function != "Either" {
+			t.Errorf("mutant %s", m)
+		}
+	}
+	if len(changed.mutants) == 0 {
+		t.Error("no mutant")
+	}
+	for _, bad := range []string{"sample.go:(", "other.go"} {
+		if _, err := s.instrument([]string{bad}); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+}
+
 func keys(mutants []mutant) []string {
 	var out []string
 	for _, m := range mutants {
