@@ -70,7 +70,7 @@ bench-engine: ## Measure the engine beside its peers, 15 min; parts with BENCH="
 
 # --- check -----------------------------------------------------------------------------------------------------------
 
-.PHONY: test lint vet fuzz soak
+.PHONY: test lint vet fuzz soak mutation
 test: ## Run every check and test, the end-to-end test on the lab included (Linux, root).
 	@.ci/suites
 
@@ -88,3 +88,8 @@ soak: ## Run the random suites for SOAK (default 10m) each, with a seed of SEED 
 
 fuzz: ## Run every fuzz target for FUZZ (default 20s) each.
 	@.ci/fuzz $${FUZZ:-20s}
+
+mutation: ## Change the engine's matching and precedence code in 900 ways and see whether its tests notice, 10 min.
+	@mkdir -p $(TOOLS)
+	@tools/dev/gobuild.sh mutation -o $(TOOLS)/mutation ./tools/mutation
+	@$(TOOLS)/mutation --accepted libs/clas/testdata/mutation/accepted --test '^TestSpec$$' --test '^Test[^RS]' libs/clas $$(grep -v '^#' libs/clas/testdata/mutation/functions)
