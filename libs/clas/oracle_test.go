@@ -23,10 +23,11 @@ import (
 //	oracle_verdict_test.go   what a packet meets                    (4.4)
 //	oracle_plan_test.go      what a node is told                    (6, 7)
 
-// logged is a fact at its place in the log.
+// logged is a fact at its place in the log, and what somebody did once it was applied.
 type logged struct {
 	entry
 	sequence uint64
+	then     look
 }
 
 // oracle is the world after the facts of a log.

@@ -81,35 +81,50 @@ func (x *trial) run(steps int) error {
 		if err := x.apply(x.g.step()); err != nil {
 			return err
 		}
-		if err := x.look(); err != nil {
+		if err := x.look(pick(x.g, []look{nothing, nothing, nothing, asking, flushing, flushing, checking, restarting, refusing, repeating})); err != nil {
 			return err
 		}
 	}
 	return x.check()
 }
 
-// look does one of the things that somebody may do at any time.
-func (x *trial) look() error {
-	switch x.g.IntN(10) {
-	case 0, 1:
-		return x.flush()
-	case 2:
-		return x.check()
-	case 3:
-		return x.restart()
-	case 4:
-		return x.refuse()
-	case 5:
-		return x.repeat()
-	case 6:
+// look is one of the things that somebody may do at any time.
+type look uint8
+
+const (
+	nothing look = iota
+	asking
+	flushing
+	checking
+	restarting
+	refusing
+	repeating
+)
+
+func (x *trial) look(what look) error {
+	if len(x.log) > 0 {
+		x.log[len(x.log)-1].then = what
+	}
+	switch what {
+	case asking:
 		x.engine.Digest()
+	case flushing:
+		return x.flush()
+	case checking:
+		return x.check()
+	case restarting:
+		return x.restart()
+	case refusing:
+		return x.refuse()
+	case repeating:
+		return x.repeat()
 	}
 	return nil
 }
 
 func (x *trial) apply(entries []entry) error {
 	for _, e := range entries {
-		x.log = append(x.log, logged{e, x.engine.Sequence() + 1})
+		x.log = append(x.log, logged{entry: e, sequence: x.engine.Sequence() + 1})
 		if err := x.engine.Apply(e.subject, x.engine.Sequence()+1, e.fact); err != nil {
 			return fmt.Errorf("apply %s: %w", e.subject, err)
 		}

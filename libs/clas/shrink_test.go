@@ -18,36 +18,34 @@ import (
 // judging what is left still fails in the same way.
 
 // judge takes a log the ways that a trial may take it, and gives the first thing that is wrong.
-func judge(entries []entry) error {
-	var log []logged
-	for i, e := range entries {
-		log = append(log, logged{e, uint64(i + 1)})
-	}
+func judge(log []logged) error {
 	for _, way := range []struct {
-		name  string
-		after func(*trial) error
+		name string
+		then func(look) look
 	}{
-		{"in one go", func(*trial) error { return nil }},
-		{"asked after every fact", func(x *trial) error { x.engine.Digest(); return nil }},
-		{"flushed after every fact", (*trial).flush},
-		{"restored after every fact", (*trial).restart},
+		{"in one go", func(look) look { return nothing }},
+		{"asked after every fact", func(look) look { return asking }},
+		{"flushed after every fact", func(look) look { return flushing }},
+		{"restored after every fact", func(look) look { return restarting }},
+		{"looked at as written", func(was look) look { return was }},
 	} {
-		if err := judgeWay(log, way.after); err != nil {
+		if err := judgeWay(log, way.then); err != nil {
 			return fmt.Errorf("%s: %w", way.name, err)
 		}
 	}
 	return nil
 }
 
-func judgeWay(log []logged, after func(*trial) error) error {
+func judgeWay(log []logged, then func(look) look) error {
 	x := newTrial(newByteSource(nil), tally{})
 	x.thorough = true
 	for _, f := range log {
+		f.sequence = x.engine.Sequence() + 1
 		if x.engine.Apply(f.subject, f.sequence, f.fact) != nil {
 			continue
 		}
 		x.log = append(x.log, f)
-		if err := after(x); err != nil {
+		if err := x.look(then(f.then)); err != nil {
 			return err
 		}
 	}
@@ -61,29 +59,26 @@ func judgeWay(log []logged, after func(*trial) error) error {
 const maxJudgements = 5000
 
 // shrink gives a log that fails still, and from which nothing can be left out.
-func shrink(log []logged) ([]entry, error) {
-	var entries []entry
-	for _, f := range log {
-		entries = append(entries, f.entry)
-	}
-	why := judge(entries)
+func shrink(log []logged) ([]logged, error) {
+	why := judge(log)
 	if why == nil {
 		return nil, nil
 	}
-	s := &shrinking{entries: entries, why: why, gist: gist(why)}
+	s := &shrinking{log: log, why: why, gist: gist(why)}
 	for before := -1; before != s.judged && s.judged < maxJudgements; {
 		s.improved = false
 		s.facts()
+		s.looks()
 		s.fields()
 		if before = s.judged; s.improved {
 			before = -1
 		}
 	}
-	return s.entries, s.why
+	return s.log, s.why
 }
 
 type shrinking struct {
-	entries  []entry
+	log      []logged
 	why      error
 	gist     string
 	judged   int
@@ -91,7 +86,7 @@ type shrinking struct {
 }
 
 // try keeps a smaller log if it fails still.
-func (s *shrinking) try(smaller []entry) bool {
+func (s *shrinking) try(smaller []logged) bool {
 	if s.judged++; s.judged > maxJudgements {
 		return false
 	}
@@ -99,7 +94,7 @@ func (s *shrinking) try(smaller []entry) bool {
 	if err == nil || gist(err) != s.gist {
 		return false
 	}
-	s.entries, s.why, s.improved = smaller, err, true
+	s.log, s.why, s.improved = smaller, err, true
 	return true
 }
 
@@ -113,24 +108,35 @@ func gist(err error) string {
 
 // facts leaves out ever smaller stretches of facts.
 func (s *shrinking) facts() {
-	for size := len(s.entries) / 2; size > 0; size /= 2 {
-		for at := len(s.entries) - size; at >= 0; at -= size {
-			s.try(slices.Delete(slices.Clone(s.entries), at, at+size))
-			at = min(at, len(s.entries))
+	for size := len(s.log) / 2; size > 0; size /= 2 {
+		for at := len(s.log) - size; at >= 0; at -= size {
+			s.try(slices.Delete(slices.Clone(s.log), at, at+size))
+			at = min(at, len(s.log))
+		}
+	}
+}
+
+// looks leaves out what somebody did in between.
+func (s *shrinking) looks() {
+	for i := range s.log {
+		if s.log[i].then != nothing {
+			smaller := slices.Clone(s.log)
+			smaller[i].then = nothing
+			s.try(smaller)
 		}
 	}
 }
 
 // fields leaves out fields, and elements of lists and maps, of every fact.
 func (s *shrinking) fields() {
-	for i := range s.entries {
+	for i := range s.log {
 		for n := 0; ; {
-			f := proto.CloneOf(s.entries[i].fact)
+			f := proto.CloneOf(s.log[i].fact)
 			left := n
 			if !clearField(f.ProtoReflect(), &left) {
 				break
 			}
-			if !s.try(replaced(s.entries, i, f)) {
+			if !s.try(replaced(s.log, i, f)) {
 				n++
 			}
 		}
@@ -177,20 +183,20 @@ func clearWithin(m protoreflect.Message, f protoreflect.FieldDescriptor, n *int)
 }
 
 // replaced gives the log with another fact in a place. An object of the console changes its hash, wherever it is listed.
-func replaced(entries []entry, at int, f *pb.Fact) []entry {
-	out := slices.Clone(entries)
+func replaced(log []logged, at int, f *pb.Fact) []logged {
+	out := slices.Clone(log)
 	out[at].fact = f
 	object := f.GetPceObject()
 	if object == nil {
 		return out
 	}
-	was := strings.TrimPrefix(entries[at].subject, "facts.pce.object.")
+	was := strings.TrimPrefix(log[at].subject, "facts.pce.object.")
 	now := objectFact(object)
 	for i, e := range out {
 		switch {
-		case e.subject == entries[at].subject && e.fact.GetPceObject() != nil:
-			out[i] = now
-		case e.subject == entries[at].subject:
+		case e.subject == log[at].subject && e.fact.GetPceObject() != nil:
+			out[i].entry = now
+		case e.subject == log[at].subject:
 			out[i].subject = now.subject
 		case e.fact.GetProvisioned() != nil:
 			out[i].fact = proto.CloneOf(e.fact)
@@ -204,16 +210,19 @@ func replaced(entries []entry, at int, f *pb.Fact) []entry {
 	return out
 }
 
+var lookNames = map[look]string{asking: "(then asked) ", flushing: "(then flushed) ", checking: "(then checked) ", restarting: "(then restored) ",
+	refusing: "(then gave a malformed fact) ", repeating: "(then repeated) "}
+
 // reproduction says in words how a log fails, shrunk if shrinking it still fails.
 func reproduction(log []logged) string {
-	entries, why := shrink(log)
+	smallest, why := shrink(log)
 	if why == nil {
 		return "the log alone, without what happened in between, does not fail"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "shrunk to %d facts: %v", len(entries), why)
-	for _, e := range entries {
-		fmt.Fprintf(&b, "\n  %s %s", e.subject, strings.ReplaceAll(prototext.MarshalOptions{}.Format(e.fact), "  ", " "))
+	fmt.Fprintf(&b, "shrunk to %d facts: %v", len(smallest), why)
+	for _, e := range smallest {
+		fmt.Fprintf(&b, "\n  %s %s%s", e.subject, lookNames[e.then], strings.ReplaceAll(prototext.MarshalOptions{}.Format(e.fact), "  ", " "))
 	}
 	fmt.Fprintf(&b, "\n(engine %s)", clas.Version)
 	return b.String()
