@@ -5,18 +5,17 @@ import "fmt"
 // Workloads of ours, for what the peers measure in parts or not at all.
 
 // Selectors is Calico's label index benchmark: k selectors alpha=beta and has(ipset-i), each here on both sides of a rule,
-// and ten thousand pods that one of them matches. What its benchmark has no policies for is in rule sets of a hundred.
+// and pods that one of them matches, each in a namespace of its own that has no labels. What its benchmark has no policies
+// for is in rule sets of a hundred.
 func Selectors(k, pods int) *Cluster {
 	c := &Cluster{ID: fmt.Sprintf("I(%d)", k), About: fmt.Sprintf("Calico, labelindex, %d selectors", k), Nodes: Nodes, PoliciesInSet: 100}
 	member := func(i int) []Label { return []Label{{"alpha", "beta"}, {fmt.Sprintf("ipset-%d", i), "true"}} }
 	for i := range k {
 		c.Policies = append(c.Policies, Policy{Namespace: Whole, Rules: []Rule{{Consumers: member(i), Providers: member(i)}}})
 	}
-	for i := range 10 {
-		c.namespace(fmt.Sprintf("namespace-%d", i))
-	}
 	for i := range pods {
-		c.Pods = append(c.Pods, Pod{Namespace: i % 10, Node: randomNode(i, Nodes), Name: fmt.Sprintf("wep-%d", i), Labels: member(i % k)})
+		c.Namespaces = append(c.Namespaces, Namespace{Name: fmt.Sprintf("namespace-%d", i), Unnamed: true})
+		c.pod(fmt.Sprintf("wep-%d", i), member(i%k))
 	}
 	if pods > k {
 		c.Pairs = append(c.Pairs, Pair{From: 0, To: k, Port: 80, Allowed: true})
