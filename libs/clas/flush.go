@@ -247,11 +247,12 @@ func (e *Engine) flushSignatures() []*ringfencev1.SignaturesDelta {
 		if sole := x.sole(); sole != nil && x.ns.listed() {
 			now = sole.id
 		}
-		if now == x.given {
-			continue
-		}
-		if x.given = now; x.first == nil {
+		before := x.given
+		if x.given = now; x.first == nil && e.cluster.signatures[x.hash] == x {
 			e.cluster.unsign(x.ns, x)
+		}
+		if now == before {
+			continue
 		}
 		d := byNamespace[x.ns]
 		if d == nil {
