@@ -65,5 +65,4 @@ func (b *bag[T]) find(item T) int {
 	return -1
 }
 
-func (b *bag[T]) has(item T) bool { return b.find(item) >= 0 }
-func (b *bag[T]) len() int        { return len(b.items) }
+func (b *bag[T]) len() int { return len(b.items) }

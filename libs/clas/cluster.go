@@ -90,8 +90,6 @@ func (t *podTable) all(visit func(*pod)) {
 // objectName names a namespaced object.
 type objectName struct{ namespace, name string }
 
-func (n objectName) String() string { return n.namespace + "/" + n.name }
-
 func newCluster() *cluster {
 	return &cluster{namespaces: map[string]*namespace{}, nodes: map[string]*node{}, pods: podTable{byHash: map[uint64]*pod{}},
 		services: map[objectName]*service{}, groups: map[uint64]*group{}, addresses: newAddressBook(),

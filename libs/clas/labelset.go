@@ -165,9 +165,6 @@ func (t *labelTable) label(key, value string) *label {
 	return l
 }
 
-// find gives the label if it is interned.
-func (t *labelTable) find(key, value string) *label { return t.labels[labelName{key, value}] }
-
 // collect forgets a label that nothing refers to.
 func (t *labelTable) collect(l *label) {
 	if l.unused() && t.labels[labelName{l.key, l.value}] == l {

@@ -43,7 +43,6 @@ func (n *node) claim() (uint64, string) { return n.sequence, "facts.k8s.node._."
 func (n *node) labelSet() *labelSet     { return n.set }
 func (n *node) ownedAddresses() []addr  { return n.owned }
 func (n *node) machine() string         { return n.message.GetMachineId() }
-func (n *node) String() string          { return "node " + n.name }
 func (n *node) exists() bool            { return n.message != nil }
 func (n *node) relabel(e *Engine)       { e.stale.readNode(n) }
 func (n *node) ownership(e *Engine) {
@@ -51,7 +50,6 @@ func (n *node) ownership(e *Engine) {
 	e.stale.nodePorts = true
 }
 func (n *node) used() bool              { return n.exists() || len(n.pods) > 0 }
-func (x *external) used() bool          { return true }
 func (x *external) labelSet() *labelSet { return x.set }
 func (x *external) ownership(e *Engine) { x.owned = e.ownedBy(x, x.addresses, x.owned) }
 func (x *external) ownedAddresses() []addr {
