@@ -223,7 +223,7 @@ func (r *specRun) expectPolicyWorkload() {
 // expectWarning: warn WORDS... in the whole policy, or warn ENDPOINT: WORDS in the endpoint's. All words must be in one warning.
 func (r *specRun) expectWarning() {
 	warnings, words := r.policy.Warnings, r.at.text
-	if name, rest, ok := strings.Cut(r.at.text, ": "); ok {
+	if name, rest, ok := strings.Cut(r.at.text, ": "); ok && !strings.Contains(name, " ") {
 		warnings, words = r.policyOf(name).GetWarnings(), rest
 	}
 	r.check(slices.ContainsFunc(warnings, func(w string) bool {

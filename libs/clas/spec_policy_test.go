@@ -30,12 +30,15 @@ func specDeny(set, name string) string {
 	return setHref(set) + "/deny_rules/" + name
 }
 
-// drawRuleSet: ruleset NAME [everywhere] [disabled], or ruleset NAME in LABEL... for one scope. Nested lines are further scopes
+// drawRuleSet: ruleset NAME [everywhere] [disabled] [unnamed], or ruleset NAME in LABEL... for one scope. Nested lines are further scopes
 // (scope LABEL...) and the rules: rule, deny or override-deny NAME: CONSUMERS -> PROVIDERS on PORTS.
 func (r *specRun) drawRuleSet() {
-	p := r.phrase("in", "everywhere disabled")
+	p := r.phrase("in", "everywhere disabled unnamed")
 	name := p.one("")
 	set := &pb.RuleSet{Href: setHref(name), Name: name, Enabled: !p.has("disabled")}
+	if p.has("unnamed") {
+		set.Name = ""
+	}
 	if p.has("in") || p.has("everywhere") {
 		set.Scopes = append(set.Scopes, &pb.Scope{Entries: r.actors(p.list("in"))})
 	}
@@ -46,12 +49,12 @@ func (r *specRun) drawRuleSet() {
 			set.Scopes = append(set.Scopes, &pb.Scope{Entries: r.actors(strings.Fields(l.text))})
 		case "rule":
 			rule, name := r.rule()
-			rule.Href = ruleHref(set.GetName(), name)
+			rule.Href = ruleHref(p.one(""), name)
 			r.console.kinds[rule.GetHref()] = "allow"
 			set.Rules = append(set.Rules, rule)
 		case "deny", "override-deny":
 			rule, name := r.rule()
-			rule.Href = specDeny(set.GetName(), name)
+			rule.Href = specDeny(p.one(""), name)
 			r.console.kinds[rule.GetHref()] = strings.ReplaceAll(l.verb, "-", " ")
 			set.DenyRules = append(set.DenyRules, &pb.DenyRule{Rule: rule, Override: l.verb == "override-deny"})
 		default:
@@ -84,7 +87,8 @@ func (r *specRun) resolution(words []string) []pb.LabelResolution {
 }
 
 // actors reads all, KEY=VALUE, group:NAME, !KEY=VALUE, !group:NAME, list:NAME, workload:NAME or
-// workload:NAMESPACE/KIND/NAME, virtual:NAME, unsupported:WORD, unknown, and nobody for none.
+// workload:NAMESPACE/KIND/NAME, virtual:NAME, unsupported:WORD, unknown, not-all for all workloads that says false, and nobody
+// for none.
 func (r *specRun) actors(words []string) []*pb.Actor {
 	var out []*pb.Actor
 	for _, w := range words {
@@ -101,6 +105,8 @@ func (r *specRun) actor(word string) *pb.Actor {
 	switch {
 	case plain == "all":
 		return &pb.Actor{Actor: &pb.Actor_AllWorkloads{AllWorkloads: true}}
+	case plain == "not-all":
+		return &pb.Actor{Actor: &pb.Actor_AllWorkloads{}}
 	case plain == "unknown":
 		return &pb.Actor{}
 	case !ok && excluded:

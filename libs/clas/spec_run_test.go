@@ -126,6 +126,7 @@ func (r *specRun) checkRules() {
 				if i > 0 && list[i-1].GetId() >= rule.GetId() {
 					r.stop("policy %s: rule %s does not come after %s", p.GetId(), rule.GetId(), list[i-1].GetId())
 				}
+				r.checkTerms(rule)
 			}
 		}
 	}
@@ -143,6 +144,17 @@ func (r *specRun) checkParts() {
 	}
 	if got := r.engine.Namespaces(); !proto.Equal(got, r.policy.Namespaces) {
 		r.stop("the namespaces alone are %v, in the policy they are %v", got, r.policy.Namespaces)
+	}
+}
+
+// checkTerms makes sure that a rule names each of its sets once, and with ports.
+func (r *specRun) checkTerms(rule *pb.PolicyRule) {
+	seen := map[string]bool{}
+	for _, t := range rule.GetTerms() {
+		if seen[t.GetAddressSet()] || len(t.GetPorts()) == 0 {
+			r.stop("rule %s: term %v is one of several, or is about no port", rule.GetHref(), t)
+		}
+		seen[t.GetAddressSet()] = true
 	}
 }
 

@@ -47,7 +47,7 @@ func readAccepted(path string) ([]acceptance, error) {
 	return out, scanner.Err()
 }
 
-// report prints what survived and tells whether all is well. Entries of the accepted file are checked where all mutants ran.
+// report sums up what survived and tells whether all is well. Entries of the accepted file are checked where all mutants ran.
 func report(w io.Writer, mutants, survivors []mutant, accepted []acceptance, all bool) bool {
 	known, survived := map[string]bool{}, map[string]bool{}
 	for _, a := range accepted {
@@ -58,7 +58,6 @@ func report(w io.Writer, mutants, survivors []mutant, accepted []acceptance, all
 		survived[m.key()] = true
 		if !known[m.key()] {
 			unexpected++
-			fmt.Fprintf(w, "survived: %s\n", m)
 		}
 	}
 	stale := 0

@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -86,7 +87,11 @@ func (c command) run(ctx context.Context) (bool, error) {
 	if err := r.baseline(ctx); err != nil {
 		return false, err
 	}
-	survivors := r.run(ctx, mutants)
+	survivors := r.run(ctx, mutants, func(m mutant) {
+		if !slices.ContainsFunc(accepted, func(a acceptance) bool { return a.key == m.key() }) {
+			fmt.Printf("survived: %s\n", m)
+		}
+	})
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}

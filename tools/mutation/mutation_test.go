@@ -29,7 +29,7 @@ func survivorsOf(t *testing.T, tests ...string) (mutants, survivors []mutant) {
 	if err := r.baseline(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return changed.mutants, r.run(t.Context(), changed.mutants)
+	return changed.mutants, r.run(t.Context(), changed.mutants, func(m mutant) { t.Log(m) })
 }
 
 func TestFunctionsMayBeChosen(t *testing.T) {
@@ -110,9 +110,9 @@ func TestSurvivorsAreAcceptedWithAReason(t *testing.T) {
 		want      string
 	}{
 		{"", nil, true, "2 mutants: 2 noticed, 0 accepted, 0 survived"},
-		{"", mutants[:1], false, "survived: a.go:3 a.go F: true for `x`"},
+		{"", mutants[:1], false, "1 noticed, 0 accepted, 1 survived"},
 		{"# remark\na.go F: true for `x`\n    x is always true\n", mutants[:1], true, "1 noticed, 1 accepted, 0 survived"},
-		{"a.go F: true for `x`\n    why\n", mutants, false, "survived: a.go:4 a.go F: true for `x` (2)"},
+		{"a.go F: true for `x`\n    why\n", mutants, false, "0 noticed, 1 accepted, 1 survived"},
 		{"a.go F: true for `x`\n    why\n", nil, false, "there is no such survivor: a.go F: true for `x`"},
 	} {
 		path := filepath.Join(t.TempDir(), "accepted")

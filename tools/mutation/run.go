@@ -38,8 +38,8 @@ func (r runner) test(ctx context.Context, id int, pattern string) ([]byte, error
 	return cmd.CombinedOutput()
 }
 
-// run gives the mutants that no test noticed, in their order.
-func (r runner) run(ctx context.Context, mutants []mutant) []mutant {
+// run gives the mutants that no test noticed, in their order, and tells each of them as soon as it is known.
+func (r runner) run(ctx context.Context, mutants []mutant, tell func(mutant)) []mutant {
 	var (
 		group     sync.WaitGroup
 		lock      sync.Mutex
@@ -52,6 +52,7 @@ func (r runner) run(ctx context.Context, mutants []mutant) []mutant {
 				if r.survives(ctx, m) {
 					lock.Lock()
 					survivors = append(survivors, m)
+					tell(m)
 					lock.Unlock()
 				}
 			}
@@ -60,6 +61,9 @@ func (r runner) run(ctx context.Context, mutants []mutant) []mutant {
 	for n, m := range mutants {
 		if tenth := len(mutants)/10 + 1; n > 0 && n%tenth == 0 {
 			fmt.Fprintf(os.Stderr, "%d of %d mutants\n", n, len(mutants))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 		next <- m
 	}
