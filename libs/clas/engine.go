@@ -364,7 +364,7 @@ func (e *Engine) removeConsole(s subject, sequence uint64) {
 	case "object":
 		e.provision.removeObject(s)
 	case "provisioned":
-		e.provision.removeChunk(s)
+		e.provision.removeChunk(s, sequence)
 	case "label":
 		e.removeLabel(s, sequence)
 	case "label_dimension":

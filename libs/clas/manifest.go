@@ -91,6 +91,8 @@ type chunk struct {
 	entries []entry
 	objects []*storedObject
 	unknown []byte
+	// emptied is the place of the tombstone that emptied the slot while the chunk was in force, 0 for none.
+	emptied uint64
 }
 
 // listed gives what the chunk lists.
@@ -294,6 +296,7 @@ func (p *provision) putChunk(s subject, sequence uint64, m *ringfencev1.Provisio
 		return false, err
 	}
 	p.slots[c.number] = c
+	p.empty(c.number, 0)
 	p.recount()
 	return p.ready(), nil
 }
@@ -348,13 +351,23 @@ func (c *chunk) equal(d *chunk) bool {
 	return d != nil && c.edition == d.edition && c.number == d.number && slices.Equal(slices.Collect(c.listed()), slices.Collect(d.listed()))
 }
 
+// empty notes the place of the tombstone that emptied a slot of the version in force; 0 says that it holds a chunk.
+func (p *provision) empty(number uint32, sequence uint64) {
+	if int(number) < len(p.force.chunks) {
+		p.force.chunks[number].emptied = sequence
+	}
+}
+
 // removeChunk empties a slot. A version in force keeps its own chunks until the next one.
-func (p *provision) removeChunk(s subject) {
+func (p *provision) removeChunk(s subject, sequence uint64) {
 	number, err := strconv.ParseUint(s.id(), 10, 32)
 	if err != nil {
 		return
 	}
-	delete(p.slots, uint32(number))
+	if p.slots[uint32(number)] != nil {
+		delete(p.slots, uint32(number))
+		p.empty(uint32(number), sequence)
+	}
 	p.recount()
 }
 

@@ -185,8 +185,10 @@ func (c *compilation) reach(g *grant) *part {
 	x := c.begin(g)
 	for i := range g.providers {
 		v := &g.providers[i]
-		x.term(c.sets.workloads(v.selector), *v.ports)
-		if v.services != nil {
+		if !v.ports.empty() {
+			x.term(c.sets.workloads(v.selector), *v.ports)
+		}
+		if v.services != nil && !v.services.empty() {
 			c.reachServices(x, g, v)
 		}
 	}
@@ -195,8 +197,10 @@ func (c *compilation) reach(g *grant) *part {
 			x.term(c.answer(a), *a.ports)
 		}
 	}
-	for _, list := range g.rule.providerLists() {
-		x.term(c.sets.of(list), *g.rule.ports)
+	if !g.rule.ports.empty() {
+		for _, list := range g.rule.providerLists() {
+			x.term(c.sets.of(list), *g.rule.ports)
+		}
 	}
 	g.outbound = x.end(outbound)
 	c.cached = append(c.cached, &g.outbound)
@@ -251,20 +255,27 @@ func (c *compilation) admit(g *grant, v *provider) *part {
 		return v.inbound
 	}
 	x := c.begin(g)
-	for _, sel := range g.consumers {
-		x.term(c.sets.workloads(sel), *v.ports)
-	}
-	if g.beside != nil {
-		for _, a := range g.beside.asking {
-			x.term(c.answer(a), *v.ports)
-		}
-	}
-	for _, list := range g.rule.consumerLists() {
-		x.term(c.sets.of(list), *v.ports)
+	if !v.ports.empty() { // a set that nothing refers to is not made
+		c.admitTo(x, g, *v.ports)
 	}
 	v.inbound = x.end(inbound)
 	c.cached = append(c.cached, &v.inbound)
 	return v.inbound
+}
+
+// admitTo adds those that a grant lets in, or keeps out, at ports.
+func (c *compilation) admitTo(x *part, g *grant, ports portSet) {
+	for _, sel := range g.consumers {
+		x.term(c.sets.workloads(sel), ports)
+	}
+	if g.beside != nil {
+		for _, a := range g.beside.asking {
+			x.term(c.answer(a), ports)
+		}
+	}
+	for _, list := range g.rule.consumerLists() {
+		x.term(c.sets.of(list), ports)
+	}
 }
 
 func (c *compilation) begin(g *grant) *part {

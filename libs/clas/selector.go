@@ -132,6 +132,8 @@ type selector struct {
 	pods *addressSet
 	// views are its Services as rules of certain ports see them, while a policy needs them.
 	views []*serviceView
+	// blind says that there was a view in which nothing was to be seen: it is not kept, and made again when Services come.
+	blind bool
 	// index is the clause under whose labels it is found, -1 for none.
 	index int32
 	stale bool

@@ -236,10 +236,10 @@ func (e *Engine) settleServices() bool {
 
 func (e *Engine) settleService(v *service) {
 	carried, enforced := v.backing()
-	if !sameSets(carried, v.carried) || !sameSets(enforced, v.enforced) {
-		v.carried, v.enforced = carried, enforced
-		e.stale.providers(v.set)
+	if !sameSets(enforced, v.enforced) {
+		e.stale.refusals(v.set)
 	}
+	v.carried, v.enforced = carried, enforced
 	if ports := v.findPorts(); !slices.EqualFunc(ports, v.ports, servicePort.equal) {
 		v.ports = ports
 		e.stale.providers(v.set)

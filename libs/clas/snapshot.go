@@ -157,6 +157,7 @@ func (e *Engine) keepConsole(keep keeping) {
 		})
 	}
 	e.keepProvision(keep)
+	e.keepEmptied(keep)
 }
 
 // keepLabel keeps a label's last fact, and its tombstone where it is gone.
@@ -184,6 +185,17 @@ func (e *Engine) keepProvision(keep keeping) {
 		keep(c.sequence, 1, func() (string, *ringfencev1.Fact) {
 			return consoleSubject("provisioned", strconv.FormatUint(uint64(c.number), 10)), &ringfencev1.Fact{Body: &ringfencev1.Fact_Provisioned{Provisioned: c.message()}}
 		})
+	}
+}
+
+// keepEmptied keeps the tombstones of chunks that the version in force goes on without.
+func (e *Engine) keepEmptied(keep keeping) {
+	for _, c := range e.provision.force.chunks {
+		if sequence := c.emptied; sequence > 0 {
+			keep(sequence, 2, func() (string, *ringfencev1.Fact) {
+				return consoleSubject("provisioned", strconv.FormatUint(uint64(c.number), 10)), &ringfencev1.Fact{Body: &ringfencev1.Fact_Gone{Gone: &ringfencev1.Gone{}}}
+			})
+		}
 	}
 }
 

@@ -191,6 +191,17 @@ func (s *stale) hostMembers(ls *labelSet) {
 	}
 }
 
+// refusals marks the policies that may warn of backends of a Service with the label set.
+func (s *stale) refusals(ls *labelSet) {
+	if ls == nil {
+		return
+	}
+	s.providers(ls)
+	for _, sel := range ls.matching.items {
+		s.consumersOf(sel)
+	}
+}
+
 func (s *stale) policy(p *workloadPolicy) {
 	if !p.stale {
 		p.stale = true

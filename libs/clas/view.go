@@ -128,6 +128,11 @@ func (v *serviceView) same(w *serviceView) bool {
 	return slices.Equal(v.open, w.open) && v.nodePorts.key == w.nodePorts.key && v.names == w.names && slices.Equal(v.partial, w.partial)
 }
 
+// empty tells whether there is nothing to see.
+func (v *serviceView) empty() bool {
+	return len(v.open) == 0 && v.nodePorts.empty() && v.names == nil
+}
+
 // nodeSet is the set of the addresses of all nodes, for node ports.
 func (e *Engine) nodeSet() *addressSet {
 	s := e.sets.explicit("nodes", func() string { return "addresses of all nodes" })
@@ -161,8 +166,11 @@ func (e *Engine) settleViews() {
 				e.stale.consumersOf(sel)
 			}
 		}
-		if len(sel.views) == 0 {
+		if len(sel.views) == 0 || sel.blind {
 			e.stale.consumersOf(sel)
 		}
+		all := len(sel.views)
+		sel.views = slices.DeleteFunc(sel.views, (*serviceView).empty)
+		sel.blind = len(sel.views) < all
 	}
 }
