@@ -178,7 +178,7 @@ func (s *stale) providers(ls *labelSet) {
 		return
 	}
 	for _, sel := range ls.matching.items {
-		if sel.providing.len() > 0 {
+		if sel.providing.len() > 0 || len(sel.views) > 0 {
 			s.seen[sel] = true
 		}
 	}
