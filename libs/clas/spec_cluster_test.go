@@ -129,7 +129,7 @@ func (r *specRun) writeService() {
 		m.Type = p.one("type")
 	}
 	if p.has("uid") {
-		m.Uid = p.one("uid")
+		m.Uid = strings.TrimPrefix(p.one("uid"), "none")
 	}
 	for _, port := range p.list("ports") {
 		m.Ports = append(m.Ports, r.servicePort(port))
