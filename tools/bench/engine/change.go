@@ -22,9 +22,9 @@ const (
 
 // Change is what single changes of one kind took, each from its facts to the flushed delta.
 type Change struct {
-	Kind        string
-	Samples     int
-	Median, P99 time.Duration
+	Kind              string
+	Samples           int
+	Best, Median, P99 time.Duration
 	// Allocated and Allocs are the mean of what a change allocates, Emitted that of the encoded delta.
 	Allocated, Allocs, Emitted float64
 }
@@ -168,7 +168,7 @@ func (b *Bench) countAllocations(e *clas.Engine, next func() workload.Round, see
 func (s *sample) summary() Change {
 	slices.Sort(s.times)
 	n := len(s.times)
-	return Change{Kind: s.kind, Samples: n, Median: s.times[n/2], P99: s.times[min(n-1, n*99/100)],
+	return Change{Kind: s.kind, Samples: n, Best: s.times[0], Median: s.times[n/2], P99: s.times[min(n-1, n*99/100)],
 		Allocated: float64(s.allocated) / float64(s.counted), Allocs: float64(s.allocs) / float64(s.counted),
 		Emitted: float64(s.emitted) / float64(n)}
 }

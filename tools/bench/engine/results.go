@@ -74,7 +74,7 @@ const city = "M"
 // results gives the median of single changes, with the rest as a note.
 func (c Change) results(id string, whole bool) []report.Result {
 	r := report.Result{Name: id + " " + c.Kind, Unit: "us", Ours: micros(c.Median), Note: fmt.Sprintf(
-		"p99 %s, %s allocated in %.0f, %s emitted, %d samples", round(c.P99), bytes(c.Allocated), c.Allocs, bytes(c.Emitted), c.Samples)}
+		"best %s, p99 %s, %s allocated in %.0f, %s emitted, %d samples", round(c.Best), round(c.P99), bytes(c.Allocated), c.Allocs, bytes(c.Emitted), c.Samples)}
 	pods := strings.HasPrefix(c.Kind, "pod ")
 	if !pods {
 		r.Unit, r.Ours = "ms", r.Ours/1e3
