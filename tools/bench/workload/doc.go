@@ -4,8 +4,8 @@
 // A [Cluster] is written in the peers' words: namespaces, pods with labels, policies with a subject and peers.
 // [Cluster.Log] says it in ours, always in the same way:
 //
-//  1. A pod is a bare Pod fact. It keeps its Kubernetes labels, and each of them becomes a label of the console that the
-//     pod asks for by an annotation com.illumio.<key>. Where a cluster names its Keys, only labels of those keys do.
+//  1. A pod is a bare Pod fact with its Kubernetes labels. The LabelMap makes each of them the label of the console of the
+//     same key and value. Where a cluster names its Keys, only labels of those keys are the console's.
 //  2. A namespace is a Namespace fact and a container workload profile of its own: managed, full enforcement, and with an
 //     assignment for each of the namespace's labels. Its name is the label of key ns.
 //  3. A policy is a rule set of its own. Its scope is the namespace's name, or everything. Its subject is the provider of

@@ -158,7 +158,7 @@ func (l *Log) labelMessages() []Message {
 	return out
 }
 
-// labelMapEntry maps the labels of pods that are labels of the console to those, key by key.
+// labelMapEntry maps the labels of pods that are the console's to those, key by key.
 func (c *Cluster) labelMapEntry() Entry {
 	keys := map[string]bool{}
 	for _, p := range c.Pods {
