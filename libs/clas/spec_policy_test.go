@@ -187,12 +187,18 @@ func (r *specRun) number(text string) uint32 {
 	return uint32(n)
 }
 
-// drawBoundary: boundary NAME: CONSUMERS -> PROVIDERS on PORTS [disabled].
+// drawBoundary: boundary NAME: CONSUMERS -> PROVIDERS on PORTS [disabled] [unnamed].
 func (r *specRun) drawBoundary() {
+	var unnamed bool
+	r.at.text, unnamed = strings.CutSuffix(r.at.text, " unnamed")
 	rule, name := r.rule()
+	called := name
+	if unnamed {
+		called = ""
+	}
 	r.console.kinds[specBoundary(name)] = "boundary"
 	r.draw("boundary "+name, &pb.PceObject{Object: &pb.PceObject_EnforcementBoundary{EnforcementBoundary: &pb.EnforcementBoundary{
-		Href: specBoundary(name), Name: name, Enabled: rule.GetEnabled(), Consumers: rule.GetConsumers(), Providers: rule.GetProviders(),
+		Href: specBoundary(name), Name: called, Enabled: rule.GetEnabled(), Consumers: rule.GetConsumers(), Providers: rule.GetProviders(),
 		Services: rule.GetServices()}}})
 }
 
