@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -297,10 +296,4 @@ func explanationText(x clas.Explanation, err error) string {
 // expectNoAnswer: unanswerable CONNECTION: WORDS, which are part of the error.
 func (r *specRun) expectNoAnswer() {
 	r.expectAnswer(true, func(_ clas.Explanation, err error) string { return fmt.Sprintf("error: %v", err) })
-}
-
-// isAddress tells whether an endpoint is written as an address.
-func isAddress(name string) bool {
-	_, err := netip.ParseAddr(name)
-	return err == nil
 }

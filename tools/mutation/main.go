@@ -75,7 +75,7 @@ func (c command) run(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	binary := filepath.Join(work, "mutants.test")
 	if err := changed.build(ctx, work, binary); err != nil {
 		return false, err
