@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -140,7 +141,7 @@ func FuzzPolicy(f *testing.F) {
 	})
 }
 
-// byteSource lets bytes choose, one a choice, and what follows from them choose once they are used up.
+// byteSource lets bytes choose, one a choice, and something that follows from them where they are used up.
 type byteSource struct {
 	bytes []byte
 	rest  *rand.PCG
@@ -161,13 +162,27 @@ func (s *byteSource) Uint64() uint64 {
 	return uint64(b)<<56 | 1<<55 | 1<<31
 }
 
-// FuzzWorld lets bytes drive the generator of the random test, with everything that it compares.
+// FuzzWorld lets bytes drive the generator of the random test, with everything that it compares: the first two choose the world
+// that there is at first, the others what happens in it.
 func FuzzWorld(f *testing.F) {
-	f.Add([]byte{})
-	f.Add([]byte("the bytes choose what the cluster and its console do"))
+	for _, happens := range []string{"", "the bytes choose what the cluster and its console do", strings.Repeat("\x00\x40\x80\xc0", 40)} {
+		f.Add([]byte("\x00\x01" + happens))
+		f.Add([]byte("\x02\x00" + happens))
+	}
 	f.Fuzz(func(t *testing.T, bytes []byte) {
-		x := newTrial(newByteSource(bytes), tally{})
-		if err := x.run(min(len(bytes)/8, stepsPerRun)); err != nil {
+		if len(bytes) < 2 {
+			t.Skip("no world")
+		}
+		x, source := newTrial(rand.NewPCG(uint64(bytes[0]), uint64(bytes[1])), tally{}), newByteSource(bytes[2:])
+		err := x.apply(x.g.start())
+		x.g.Rand = rand.New(source)
+		for n := 0; err == nil && len(source.bytes) > 0 && n < stepsPerRun; n++ {
+			err = x.step()
+		}
+		if err == nil {
+			err = x.check()
+		}
+		if err != nil {
 			t.Fatalf("after %d facts: %v", len(x.log), err)
 		}
 	})

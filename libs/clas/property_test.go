@@ -78,14 +78,19 @@ func (x *trial) run(steps int) error {
 		return err
 	}
 	for range steps {
-		if err := x.apply(x.g.step()); err != nil {
-			return err
-		}
-		if err := x.look(pick(x.g, []look{nothing, nothing, nothing, asking, flushing, flushing, checking, restarting, refusing, repeating})); err != nil {
+		if err := x.step(); err != nil {
 			return err
 		}
 	}
 	return x.check()
+}
+
+// step writes the next facts, and lets somebody look, or not.
+func (x *trial) step() error {
+	if err := x.apply(x.g.step()); err != nil {
+		return err
+	}
+	return x.look(pick(x.g, []look{nothing, nothing, nothing, asking, flushing, flushing, checking, restarting, refusing, repeating}))
 }
 
 // look is one of the things that somebody may do at any time.
