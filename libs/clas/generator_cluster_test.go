@@ -109,6 +109,7 @@ func (g *generator) pod() entry {
 	if p.HostNetwork {
 		p.Addresses = []string{pick(g, worldNodeIPs)}
 	}
+	p.Addresses = g.spelled(p.Addresses)
 	if g.chance(15) {
 		p.Phase = pb.PodPhase(g.IntN(5))
 	}
@@ -135,11 +136,14 @@ func serviceUID(namespace, name string, generation int) string {
 }
 
 func (g *generator) service() entry {
-	s := &pb.Service{Namespace: pick(g, worldSpaces), Name: pick(g, []string{"s0", "s1"}), ClusterIps: some(g, worldVIPs, 2),
+	s := &pb.Service{Namespace: pick(g, worldSpaces), Name: pick(g, []string{"s0", "s1"}), ClusterIps: g.spelled(some(g, worldVIPs, 2)),
 		Type: pick(g, []string{"ClusterIP", "ClusterIP", "ClusterIP", "NodePort", "NodePort", "LoadBalancer", "ExternalName"})}
 	s.Uid = serviceUID(s.Namespace, s.Name, g.IntN(2))
 	if g.chance(68) {
 		s.Selector = map[string]string{"app": pick(g, []string{"x", "y"})}
+		if g.chance(10) {
+			s.Selector["team"] = pick(g, []string{"", "red"})
+		}
 	}
 	if g.chance(40) {
 		s.Annotations = g.annotations()
@@ -206,7 +210,7 @@ func (g *generator) node() entry {
 }
 
 func (g *generator) machine() entry {
-	return g.orGone(machineFact(fmt.Sprintf("v%d", g.IntN(4)), &pb.PceWorkload{Name: "a machine", Addresses: some(g, worldMachines, 2),
+	return g.orGone(machineFact(fmt.Sprintf("v%d", g.IntN(4)), &pb.PceWorkload{Name: "a machine", Addresses: g.spelled(some(g, worldMachines, 2)),
 		Labels: g.labelHrefs(4), EnforcementMode: g.mode(), Managed: g.chance(50), MachineId: pick(g, []string{"", "", "m1", "m2", "m3"})}), 10)
 }
 

@@ -55,7 +55,7 @@ func (g *generator) redraft(kind int, name string) {
 func (g *generator) ipList(name string) *pb.PceObject {
 	o := ipList(name, g.ranges()...)
 	if g.chance(60) {
-		o.GetIpList().Fqdns = some(g, []string{"*.example.com", "db.example.com", "API.example.COM.", "*", "f*s.t*t", "*b.*"}, 2)
+		o.GetIpList().Fqdns = some(g, []string{"*.example.com", "db.example.com", "API.example.COM.", "*", "f*s.t*t", "*b.*", "**.EXAMPLE.com."}, 2)
 	}
 	return o
 }
@@ -79,7 +79,7 @@ func (g *generator) ports() []*pb.PortRange {
 		case n < 6:
 			out = append(out, tcp(pick(g, worldPorts)))
 		case n < 9:
-			out = append(out, tcpRange(80, pick(g, []uint32{500, 9000})))
+			out = append(out, tcpRange(80, pick(g, []uint32{80, 500, 9000})))
 		case n < 11:
 			out = append(out, &pb.PortRange{Protocol: pick(g, []int32{6, 17})})
 		case n < 12:
@@ -246,6 +246,16 @@ func (g *generator) revise() []entry {
 	return g.provision(true)
 }
 
+// lie makes a version list an object under the href of something else; it can never be in force.
+func (g *generator) lie(version []entry) {
+	for _, e := range version {
+		if entries := e.fact.GetProvisioned().GetEntries(); len(entries) > 0 {
+			pick(g, entries).Href += "-of-something-else"
+			return
+		}
+	}
+}
+
 // provision writes the draft as a new version, in one to three chunks. Where it may be interrupted, some of it is held
 // back, and the order is anything.
 func (g *generator) provision(interrupted bool) []entry {
@@ -263,6 +273,9 @@ func (g *generator) provision(interrupted bool) []entry {
 		if p := e.fact.GetProvisioned(); p != nil {
 			p.ProvisionedAt = at
 		}
+	}
+	if interrupted && g.chance(2) {
+		g.lie(out)
 	}
 	g.versions = append(g.versions, out)
 	if !interrupted {

@@ -58,6 +58,7 @@ func clusterMalformations() []malformation {
 	return []malformation{
 		{what: "pod: address", good: (*generator).pod, spoil: func(f *pb.Fact) { f.GetPod().Addresses = append(f.GetPod().Addresses, notAnAddress) }},
 		{what: "pod: no uid", good: (*generator).pod, spoil: func(f *pb.Fact) { f.GetPod().Uid = "" }},
+		{what: "pod: phase", good: (*generator).pod, spoil: func(f *pb.Fact) { f.GetPod().Phase = 99 }},
 		{what: "pod: other subject", good: (*generator).pod, spoil: func(f *pb.Fact) { f.GetPod().Name += "x" }},
 		{what: "pod: port", good: (*generator).pod, spoil: func(f *pb.Fact) { f.GetPod().Ports = []*pb.ContainerPort{{Port: notAPort, Protocol: 6}} }},
 		{what: "service: cluster ip", good: (*generator).service, spoil: func(f *pb.Fact) { f.GetService().ClusterIps = []string{"None"} }},
@@ -112,6 +113,7 @@ func consoleMalformations() []malformation {
 		{what: "acknowledgement: no kind", good: (*generator).acknowledgement, spoil: func(f *pb.Fact) { f.GetAcknowledgedWorkload().Kind = "" }},
 		{what: "acknowledgement: other subject", good: (*generator).acknowledgement, spoil: func(f *pb.Fact) { f.GetAcknowledgedWorkload().Href += "x" }},
 		{what: "settings: start policy", good: (*generator).settings, spoil: func(f *pb.Fact) { f.GetSettings().StartPolicy = notAMode }},
+		{what: "settings: cluster mode", good: (*generator).settings, spoil: func(f *pb.Fact) { f.GetSettings().ClusterMode = "Legacy" }},
 		{what: "settings: degraded mode", good: (*generator).settings, spoil: func(f *pb.Fact) { f.GetSettings().DegradedModePolicyFail = 99 }},
 	}
 }

@@ -243,10 +243,27 @@ func (g *generator) labelName() string { return labelName(pick(g, worldLabels)) 
 
 func (g *generator) label(label string) entry {
 	key, value, _ := strings.Cut(label, "/")
-	if g.chance(5) {
+	switch n := g.IntN(100); {
+	case n < 5:
 		value = "other"
+	case n < 7:
+		key = pick(g, worldKeys)
 	}
 	return labelFact(labelName(label), key, value)
+}
+
+// spelled gives addresses, some of them in another spelling.
+func (g *generator) spelled(addresses []string) []string {
+	var out []string
+	for _, a := range addresses {
+		if g.chance(4) && is4(a) {
+			a = "::ffff:" + a
+		} else if g.chance(4) {
+			a = strings.ToUpper(a)
+		}
+		out = append(out, a)
+	}
+	return out
 }
 
 // labelHrefs gives labels for something that lists them, mostly one of a key.
