@@ -62,9 +62,15 @@ func (b *Bench) Changes(log *workload.Log) ([]Change, error) {
 	return out, nil
 }
 
-// warm gives an engine that has folded the log.
+// warm gives an engine that has folded the log, and a heap without what that needed.
 func (b *Bench) warm(log *workload.Log) (*clas.Engine, error) {
 	b.say("%s: fold", log.Cluster.ID)
+	e, err := b.folded(log)
+	runtime.GC()
+	return e, err
+}
+
+func (b *Bench) folded(log *workload.Log) (*clas.Engine, error) {
 	facts, err := workload.Decode(log.Messages)
 	if err != nil {
 		return nil, err
@@ -73,12 +79,7 @@ func (b *Bench) warm(log *workload.Log) (*clas.Engine, error) {
 	if err := apply(e, facts); err != nil {
 		return nil, err
 	}
-	if err := b.check(log, count(e.Flush())); err != nil {
-		return nil, err
-	}
-	facts = nil
-	runtime.GC()
-	return e, nil
+	return e, b.check(log, count(e.Flush()))
 }
 
 // series makes rounds of changes until there are enough or the time is up. What is seen of the first round does not count.

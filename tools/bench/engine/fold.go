@@ -53,9 +53,21 @@ func (b *Bench) fold(log *workload.Log, measureHeap bool) (Cold, error) {
 	if measureHeap {
 		before = liveHeap()
 	}
+	e, c, err := b.timed(log)
+	if err != nil || !measureHeap {
+		return c, err
+	}
+	c.Heap = liveHeap() - before // facts and delta are nobody's any more
+	b.heapProfile(log.Cluster.ID + "-cold")
+	runtime.KeepAlive(e)
+	return c, nil
+}
+
+// timed decodes the facts, folds them with the clock running, and checks what came out.
+func (b *Bench) timed(log *workload.Log) (*clas.Engine, Cold, error) {
 	facts, err := workload.Decode(log.Messages)
 	if err != nil {
-		return Cold{}, err
+		return nil, Cold{}, err
 	}
 	runtime.GC()
 	b.say("%s: cold fold: %d facts", log.Cluster.ID, len(facts))
@@ -64,7 +76,7 @@ func (b *Bench) fold(log *workload.Log, measureHeap bool) (Cold, error) {
 	allocated, used := allocations(), cpuTime()
 	e, start := clas.New(), time.Now()
 	if err := apply(e, facts); err != nil {
-		return c, err
+		return nil, c, err
 	}
 	c.Apply = time.Since(start)
 	d := e.Flush()
@@ -72,16 +84,7 @@ func (b *Bench) fold(log *workload.Log, measureHeap bool) (Cold, error) {
 	c.CPU = cpuTime() - used
 	stop()
 	c.Bytes, c.Allocs = allocated.since()
+	runtime.KeepAlive(facts) // as long as the clock runs, others hold them, too
 	c.Out = count(d)
-	if err := b.check(log, c.Out); err != nil {
-		return c, err
-	}
-	if measureHeap {
-		facts, d = nil, clas.Delta{}
-		c.Heap = liveHeap() - before
-		b.heapProfile(log.Cluster.ID + "-cold")
-	}
-	runtime.KeepAlive(facts)
-	runtime.KeepAlive(e)
-	return c, nil
+	return e, c, b.check(log, c.Out)
 }

@@ -48,7 +48,11 @@ func (b *Bench) Logged(ctx context.Context, log *workload.Log, cold, restart boo
 	if err != nil {
 		return Logged{}, fmt.Errorf("folder for the log: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() {
+		if err := os.RemoveAll(dir); err != nil {
+			b.say("%s: the log's folder stays: %v", log.Cluster.ID, err)
+		}
+	}()
 	l, err := openLog(ctx, dir)
 	if err != nil {
 		return Logged{}, err
