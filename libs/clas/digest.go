@@ -115,16 +115,17 @@ func (e *Engine) digestSet(s *addressSet) digest {
 	d := digester{}
 	d.text("set").number(s.id).text(s.description())
 	var members sum
-	if s.selector != nil {
+	switch {
+	case s.selector != nil:
 		for _, ls := range s.selector.matched.items {
 			members.merge(ls.members())
 		}
-	} else if s.explicit != nil {
+	case s.explicit != nil:
 		for _, a := range s.explicit.members {
 			members.add(a.digest())
 		}
 		d.texts(s.explicit.fqdns)
-	} else {
+	default:
 		d.texts(s.list.prefixes).texts(s.list.fqdns)
 	}
 	return sha256.Sum256(*d.sum(members))

@@ -28,7 +28,6 @@ type node struct {
 	requests []*label
 	// set is the label set, nil while the node is not managed.
 	set    *labelSet
-	mode   ringfencev1.EnforcementMode
 	policy *workloadPolicy
 	stale  bool // its plan may have changed
 	unread bool // its labels may have changed
@@ -170,8 +169,7 @@ type external struct {
 	owned     []addr
 	labels    []*reference
 	// set is the label set, nil while it is a node's host.
-	set    *labelSet
-	unread bool
+	set *labelSet
 	// claiming says that its addresses are claimed: those of a node's host are the node's to claim.
 	claiming bool
 }

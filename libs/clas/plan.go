@@ -25,8 +25,8 @@ type signature struct {
 }
 
 func (s *signature) add(p *workloadPolicy) {
-	switch {
-	case s.first == nil || s.first == p:
+	switch s.first {
+	case nil, p:
 		s.first = p
 		s.count++
 	default:

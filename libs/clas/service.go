@@ -39,7 +39,6 @@ type service struct {
 	// plain is the label set without marks, nil while the namespace is not managed; set is the one with them.
 	plain, set *labelSet
 	inherited  bool
-	stale      bool
 	// marked are the virtual services that it stands for in rules.
 	marked []*label
 }

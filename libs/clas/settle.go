@@ -180,7 +180,6 @@ func (e *Engine) labelNode(n *node) {
 		}
 		carry(e, &n.set, next, hostsOf, host(n))
 	}
-	n.mode = mode
 	e.stale.node(n)
 	var policy *workloadPolicy
 	if next != nil {

@@ -231,7 +231,7 @@ func (r ruleResolver) virtualServices(s side, scope expression, as []ringfencev1
 			out = append(out, v)
 		}
 	}
-	if !(s.named || s.all) || !resolvesAs(as, ringfencev1.LabelResolution_LABEL_RESOLUTION_VIRTUAL_SERVICES) {
+	if !s.named && !s.all || !resolvesAs(as, ringfencev1.LabelResolution_LABEL_RESOLUTION_VIRTUAL_SERVICES) {
 		return out
 	}
 	wanted := scope
