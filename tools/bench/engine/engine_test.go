@@ -156,9 +156,20 @@ func TestFoldsAreChecked(t *testing.T) {
 	}
 }
 
+// TestVariantsAreFoldedColdOnly unless someone asks for them, and extremes not at all.
+func TestVariantsAreFoldedColdOnly(t *testing.T) {
+	all, some := Suite{Modes: Modes()}, Suite{Modes: []Mode{ModeLog, ModeGrowth}, Workloads: []string{"C2-all"}}
+	for rank, want := range map[workload.Rank][2]int{workload.Main: {5, 0}, workload.Variant: {1, 0}, workload.Extreme: {0, 1}} {
+		kind := workload.Kind{ID: map[workload.Rank]string{workload.Extreme: "C2-all"}[rank], Rank: rank}
+		if got := [2]int{len(all.modes(kind)), len(some.modes(kind))}; got != want {
+			t.Errorf("rank %d: %v modes where all and where one is asked for, want %v", rank, got, want)
+		}
+	}
+}
+
 func TestGrowthIsDrawn(t *testing.T) {
 	dir := t.TempDir()
-	results, err := quick().Run(t.Context(), Suite{Modes: []Mode{ModeGrowth}, Scale: tiny, Charts: dir})
+	results, err := quick().Run(t.Context(), Suite{Workloads: []string{"none"}, Modes: []Mode{ModeGrowth}, Scale: tiny, Charts: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func Modes() []Mode { return []Mode{ModeCold, ModeLog, ModeRestart, ModeChange, 
 
 // Suite is what to measure.
 type Suite struct {
-	// Workloads are ids of the catalogue.
+	// Workloads are ids of the catalogue. Without any, all are measured, as far as their rank says.
 	Workloads []string
 	Modes     []Mode
 	Scale     float64
@@ -45,11 +45,12 @@ type Suite struct {
 func (b *Bench) Run(ctx context.Context, s Suite) ([]report.Result, error) {
 	var out []report.Result
 	for _, kind := range workload.Catalogue() {
-		if !slices.Contains(s.Workloads, kind.ID) {
+		modes := s.modes(kind)
+		if len(modes) == 0 {
 			continue
 		}
 		b.say("%s: make: %s", kind.ID, kind.About)
-		results, err := b.workload(ctx, kind.Make(s.Scale).Log(), s)
+		results, err := b.workload(ctx, kind.Make(s.Scale).Log(), modes, s.Scale == 1)
 		if err != nil {
 			return out, fmt.Errorf("%s: %w", kind.ID, err)
 		}
@@ -66,6 +67,22 @@ func (b *Bench) Run(ctx context.Context, s Suite) ([]report.Result, error) {
 		out = append(out, results...)
 	}
 	return out, nil
+}
+
+// modes are those of a workload.
+func (s Suite) modes(kind workload.Kind) []Mode {
+	if len(s.Workloads) > 0 {
+		if slices.Contains(s.Workloads, kind.ID) {
+			return s.ofWorkloads(Modes())
+		}
+		return nil
+	}
+	return s.ofWorkloads(map[workload.Rank][]Mode{workload.Main: Modes(), workload.Variant: {ModeCold}}[kind.Rank])
+}
+
+// ofWorkloads gives those modes that are chosen, but for growth, which is of no workload.
+func (s Suite) ofWorkloads(modes []Mode) []Mode {
+	return slices.DeleteFunc(modes, func(m Mode) bool { return m == ModeGrowth || !slices.Contains(s.Modes, m) })
 }
 
 // growth measures and draws the curves.
@@ -85,10 +102,10 @@ func (b *Bench) growth(ctx context.Context, s Suite) ([]report.Result, error) {
 	return growthResults(figures, s.Scale == 1), nil
 }
 
-func (b *Bench) workload(ctx context.Context, log *workload.Log, s Suite) ([]report.Result, error) {
+func (b *Bench) workload(ctx context.Context, log *workload.Log, modes []Mode, whole bool) ([]report.Result, error) {
 	var out []report.Result
-	id, whole := log.Cluster.ID, s.Scale == 1
-	wants := func(m Mode) bool { return slices.Contains(s.Modes, m) && ctx.Err() == nil }
+	id := log.Cluster.ID
+	wants := func(m Mode) bool { return slices.Contains(modes, m) && ctx.Err() == nil }
 	if wants(ModeCold) {
 		cold, err := b.Fold(log)
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 type engineCommand struct {
-	Workloads []string      `default:"all" help:"Workloads by id, or all: A1 to A5, C1, C2, G, I-100, M and so on; --list says what they are."`
+	Workloads []string      `default:"all" help:"Workloads by id, or all, of which variants are folded cold only: A1 to A5, C1, C2, G, I-100, M and so on; --list says what they are."`
 	Modes     []string      `default:"all" help:"Modes, or all: cold, log, restart, change, node, growth."`
 	List      bool          `help:"Say what the workloads are, and measure nothing."`
 	Scale     float64       `default:"1" help:"Size of the workloads; 1 is what the peers measured."`
@@ -69,19 +69,23 @@ func (c *engineCommand) suite() (engine.Suite, error) {
 	if s.Workloads, err = chosen("workload", c.Workloads, ids); err != nil {
 		return s, err
 	}
-	if modes, err = chosen("mode", c.Modes, modes); err != nil {
+	names, err := chosen("mode", c.Modes, modes)
+	if err != nil {
 		return s, err
 	}
-	for _, mode := range modes {
+	if len(names) == 0 {
+		names = modes
+	}
+	for _, mode := range names {
 		s.Modes = append(s.Modes, engine.Mode(mode))
 	}
 	return s, nil
 }
 
-// chosen checks names against those that there are; all stands for every one.
+// chosen checks names against those that there are. It gives none where all are asked for.
 func chosen(what string, names, known []string) ([]string, error) {
 	if slices.Equal(names, []string{"all"}) {
-		return slices.DeleteFunc(known, func(name string) bool { return name == workload.All }), nil
+		return nil, nil
 	}
 	for _, name := range names {
 		if !slices.Contains(known, name) {
