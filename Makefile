@@ -66,7 +66,7 @@ prerequisites: ## Install the Debian packages that are needed beyond Go, git and
 bench-engine: ## Measure the engine beside its peers, 15 min; parts with BENCH="--workloads A1 --modes cold"; out/bench/engine.json.
 	@mkdir -p $(TOOLS)
 	@tools/dev/gobuild.sh bench -o $(TOOLS)/bench ./tools/bench/cmd/bench
-	@$(TOOLS)/bench engine --save $(OUT)/bench/engine.json --charts docs/bench $(BENCH)
+	@$(TOOLS)/bench engine --save out/bench/engine.json --charts docs/bench $(BENCH)
 
 # --- check -----------------------------------------------------------------------------------------------------------
 

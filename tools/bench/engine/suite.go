@@ -39,6 +39,8 @@ type Suite struct {
 	Scale     float64
 	// Charts, where set, is the folder for the curves of growth.
 	Charts string
+	// Each, where set, is given all results so far after every workload, so that a run that breaks off was not in vain.
+	Each func([]report.Result) error
 }
 
 // Run measures one workload after the other.
@@ -55,6 +57,11 @@ func (b *Bench) Run(ctx context.Context, s Suite) ([]report.Result, error) {
 			return out, fmt.Errorf("%s: %w", kind.ID, err)
 		}
 		out = append(out, results...)
+		if s.Each != nil {
+			if err := s.Each(out); err != nil {
+				return out, err
+			}
+		}
 	}
 	if s.Scale == 1 {
 		out = append(out, flatness(out)...)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,7 +27,7 @@ type engineCommand struct {
 	Profile   string        `placeholder:"DIR" help:"Write CPU and heap profiles into this folder."`
 	Charts    string        `placeholder:"DIR" help:"Draw the curves of growth into this folder."`
 	Output    string        `short:"o" default:"table" enum:"table,json" help:"What to print: table or json."`
-	Save      string        `placeholder:"FILE" help:"Write the results as JSON into this file, too."`
+	Save      string        `placeholder:"FILE" help:"Write the results as JSON into this file, too, anew after every workload."`
 }
 
 // Run measures.
@@ -48,12 +49,21 @@ func (c *engineCommand) Run(ctx context.Context, s streams) error {
 	}
 	runtime.GOMAXPROCS(c.Cores)
 	b := &engine.Bench{Runs: c.Runs, Budget: c.Budget, Profiles: c.Profile, Say: progress(s.progress)}
-	results, failed := b.Run(ctx, suite)
-	r := report.Report{Environment: report.Here(fmt.Sprintf("GOMAXPROCS=%d, scale %g, best of %d", c.Cores, c.Scale, c.Runs)), Results: results}
-	if err := c.print(s.out, r); err != nil {
-		return err
+	r := report.Report{Environment: report.Here(fmt.Sprintf("GOMAXPROCS=%d, scale %g, best of %d", c.Cores, c.Scale, c.Runs))}
+	suite.Each = func(results []report.Result) error {
+		r.Results = results
+		return c.save(r)
 	}
-	return failed
+	results, failed := b.Run(ctx, suite)
+	r.Results = results
+	return errors.Join(failed, c.save(r), c.print(s.out, r))
+}
+
+func (c *engineCommand) save(r report.Report) error {
+	if c.Save == "" {
+		return nil
+	}
+	return r.Save(c.Save)
 }
 
 func (c *engineCommand) suite() (engine.Suite, error) {
@@ -96,11 +106,6 @@ func chosen(what string, names, known []string) ([]string, error) {
 }
 
 func (c *engineCommand) print(out io.Writer, r report.Report) error {
-	if c.Save != "" {
-		if err := r.Save(c.Save); err != nil {
-			return err
-		}
-	}
 	if c.Output == "json" {
 		return r.WriteJSON(out)
 	}
