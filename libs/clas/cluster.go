@@ -401,6 +401,9 @@ func (e *Engine) movePod(p *pod) {
 func (e *Engine) joinGroup(p *pod, g *group) {
 	p.group, p.inGroup = g, int32(len(g.pods))
 	g.pods = append(grown(g.pods), p)
+	if g.set != nil {
+		g.set.digest = nil
+	}
 	if p.planned() {
 		g.planned++
 		if g.planned == 1 {
@@ -425,6 +428,9 @@ func grown[T any](list []T) []T {
 
 func (e *Engine) leaveGroup(p *pod) {
 	g := p.group
+	if g.set != nil {
+		g.set.digest = nil
+	}
 	last := g.pods[len(g.pods)-1]
 	g.pods[p.inGroup], last.inGroup = last, p.inGroup
 	g.pods[len(g.pods)-1] = nil

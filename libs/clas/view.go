@@ -64,8 +64,10 @@ func (e *Engine) refresh(v *serviceView) {
 	v.partial = nil
 	for _, ls := range v.selector.matched.items {
 		for _, s := range ls.rest().services.items {
-			if s.message.GetType() == typeExternalName && s.message.GetExternalName() != "" {
-				names = append(names, canonicalName(s.message.GetExternalName()))
+			if s.message.GetType() == typeExternalName {
+				if name := s.message.GetExternalName(); name != "" {
+					names = append(names, canonicalName(name))
+				}
 				continue
 			}
 			if e.look(v, s, want, &nodePorts) && !s.backedBy(v.selector) {
