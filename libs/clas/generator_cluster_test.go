@@ -139,6 +139,9 @@ func (g *generator) service() entry {
 	s := &pb.Service{Namespace: pick(g, worldSpaces), Name: pick(g, []string{"s0", "s1"}), ClusterIps: g.spelled(some(g, worldVIPs, 2)),
 		Type: pick(g, []string{"ClusterIP", "ClusterIP", "ClusterIP", "NodePort", "NodePort", "LoadBalancer", "ExternalName"})}
 	s.Uid = serviceUID(s.Namespace, s.Name, g.IntN(2))
+	if g.chance(4) {
+		s.Uid = serviceUID(pick(g, worldSpaces), "s0", 0) // another Service's, too
+	}
 	if g.chance(68) {
 		s.Selector = map[string]string{"app": pick(g, []string{"x", "y"})}
 		if g.chance(10) {
@@ -154,7 +157,7 @@ func (g *generator) service() entry {
 	if s.Type == "LoadBalancer" || g.chance(10) {
 		s.ExternalAddresses = some(g, worldOutside, 2)
 	}
-	if s.Type == "ExternalName" || g.chance(3) {
+	if s.Type == "ExternalName" && g.chance(85) || g.chance(3) {
 		s.ExternalName = pick(g, worldNames)
 	}
 	if s.Type == "ExternalName" {
@@ -210,8 +213,12 @@ func (g *generator) node() entry {
 }
 
 func (g *generator) machine() entry {
+	mode := g.mode()
+	if g.chance(8) {
+		mode = pb.EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED
+	}
 	return g.orGone(machineFact(fmt.Sprintf("v%d", g.IntN(4)), &pb.PceWorkload{Name: "a machine", Addresses: g.spelled(some(g, worldMachines, 2)),
-		Labels: g.labelHrefs(4), EnforcementMode: g.mode(), Managed: g.chance(50), MachineId: pick(g, []string{"", "", "m1", "m2", "m3"})}), 10)
+		Labels: g.labelHrefs(4), EnforcementMode: mode, Managed: g.chance(50), MachineId: pick(g, []string{"", "", "m1", "m2", "m3"})}), 10)
 }
 
 func (g *generator) pairing() entry {
@@ -221,14 +228,14 @@ func (g *generator) pairing() entry {
 
 // acknowledgement is mostly of something that exists, under one of few hrefs, so that rules name it.
 func (g *generator) acknowledgement() entry {
-	kind, name := g.controllerKind(), pick(g, []string{"d0", "d1"})
-	switch g.IntN(6) {
-	case 0, 1:
-		kind, name = "Pod", fmt.Sprintf("p%d", g.IntN(6))
-	case 2:
+	id, kind, name := g.IntN(6), g.controllerKind(), pick(g, []string{"d0", "d1"})
+	switch {
+	case id == 5:
 		kind, name = "Service", pick(g, []string{"s0", "s1"})
+	case g.chance(35):
+		kind, name = "Pod", fmt.Sprintf("p%d", g.IntN(6))
 	}
-	return g.orGone(ackFact(fmt.Sprint(g.IntN(6)), pick(g, worldSpaces), kind, name), 10)
+	return g.orGone(ackFact(fmt.Sprint(id), pick(g, worldSpaces), kind, name), 10)
 }
 
 func (g *generator) settings() entry {

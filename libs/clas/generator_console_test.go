@@ -144,7 +144,7 @@ func (g *generator) virtualService(name string) *pb.PceObject {
 	for _, address := range some(g, worldVirtual, 2) {
 		v.Addresses = append(v.Addresses, &pb.VirtualServiceAddress{Address: address, Port: pick(g, []uint32{0, 0, 80, 8080})})
 	}
-	for _, name := range some(g, []string{"kw:0", "kw:1", "kw:2", "kw:3", "vm:v0", "vm:v1", "kw:never"}, 3) {
+	for _, name := range some(g, []string{"kw:0", "kw:1", "kw:2", "kw:5", "vm:v0", "vm:v1", "kw:never"}, 4) {
 		v.Workloads = append(v.Workloads, actorOf(name).GetWorkload())
 	}
 	return virtualService(v)
@@ -189,7 +189,7 @@ func (g *generator) groupName() string { return fmt.Sprintf("group:%d", g.IntN(3
 func (g *generator) rule(href string) *pb.Rule {
 	r := &pb.Rule{Href: href, Enabled: g.chance(92), Consumers: g.actors(), Providers: g.actors(), UnscopedConsumers: g.chance(35),
 		Services: g.services(), ResolveConsumersAs: g.resolution(), ResolveProvidersAs: g.resolution()}
-	if g.chance(3) {
+	if g.chance(6) {
 		r.Services = nil
 	}
 	return r
@@ -211,7 +211,7 @@ func (g *generator) resolution() []pb.LabelResolution {
 
 func (g *generator) actors() []*pb.Actor {
 	var names []string
-	for range 1 + g.IntN(3)/2 {
+	for range pick(g, []int{1, 1, 1, 2, 2, 3}) {
 		switch n := g.IntN(66); {
 		case n < 26:
 			names = append(names, g.labelName())

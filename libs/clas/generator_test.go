@@ -271,7 +271,7 @@ func (g *generator) labelHrefs(n int) []string {
 	var out []string
 	seen := map[string]bool{}
 	for _, label := range some(g, worldLabels, n) {
-		if key, _, _ := strings.Cut(label, "/"); !seen[key] || g.chance(10) {
+		if key, _, _ := strings.Cut(label, "/"); !seen[key] || g.chance(25) {
 			seen[key] = true
 			out = append(out, labelHref(labelName(label)))
 		}

@@ -290,7 +290,10 @@ func difference(got, want *clas.Engine) string {
 	if err := have.equal(want.Policy()); err != nil {
 		return err.Error()
 	}
-	return fmt.Sprintf("warnings %q, want %q", p.Warnings, want.Policy().Warnings)
+	if warnings := want.Policy().Warnings; !slices.Equal(p.Warnings, warnings) {
+		return fmt.Sprintf("warnings %q, want %q", p.Warnings, warnings)
+	}
+	return "another digest of an equal policy"
 }
 
 func byID[M any](messages []M, id func(M) string) map[string]M {
