@@ -165,7 +165,7 @@ func (c *compilation) gather(p *workloadPolicy) {
 	}
 	for d := range c.parts {
 		for k := range c.parts[d] {
-			c.parts[d][k] = c.merge(c.parts[d][k])
+			c.parts[d][k] = c.merge(direction(d), c.parts[d][k])
 		}
 	}
 }
@@ -334,7 +334,7 @@ func (x *part) end(d direction) *part {
 }
 
 // merge sorts parts and unites those of one rule.
-func (c *compilation) merge(parts []*part) []*part {
+func (c *compilation) merge(d direction, parts []*part) []*part {
 	if len(parts) < 2 {
 		return parts
 	}
@@ -345,7 +345,7 @@ func (c *compilation) merge(parts []*part) []*part {
 		switch {
 		case x == last:
 		case x.rule == last.rule:
-			out[len(out)-1] = last.with(x)
+			out[len(out)-1] = last.with(x, d)
 		default:
 			out = append(out, x)
 		}
@@ -357,18 +357,15 @@ func compareParts(a, b *part) int {
 	return cmp.Or(cmp.Compare(a.rule.id, b.rule.id), cmp.Compare(a.rule.href, b.rule.href), cmp.Compare(a.rule.set.href(), b.rule.set.href()), cmp.Compare(a.hash, b.hash))
 }
 
-// with gives a part that has the terms of both.
-func (x *part) with(y *part) *part {
+// with gives a part that has the terms of both. It reads, and hashes, as if one grant had made it.
+func (x *part) with(y *part, d direction) *part {
 	out := newPart(x.rule, slices.Concat(x.warnings, y.warnings))
 	for _, in := range []*part{x, y} {
 		for i, set := range in.sets {
 			out.term(set, newPortSet(rangesOf(in.message.Terms[i].Ports)))
 		}
-		out.named = out.named || in.named
 	}
-	out.end(inbound) // the hash need not tell the direction twice
-	out.named = x.named || y.named
-	return out
+	return out.end(d)
 }
 
 func messages(parts []*part) []*ringfencev1.PolicyRule {
