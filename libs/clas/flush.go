@@ -160,7 +160,7 @@ func (n *node) sortOut(left map[departure]uint64) {
 	changed := n.changed[:0]
 	for _, p := range n.changed {
 		p.stale = false
-		if p.is(gone) {
+		if p.gone {
 			continue
 		}
 		before, now := p.given, uint64(0)

@@ -161,20 +161,6 @@ func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
 	}
 }
 
-func TestASnapshotIsOfItsMoment(t *testing.T) {
-	e := clas.New()
-	apply(t, e, shop()...)
-	want, at, snapshot := e.Digest(), e.Sequence(), e.Snapshot()
-	apply(t, e, gone(podFact(runningPod("shop", "web", "", "")), ""), labelFact("x", "role", "x"))
-	restored, err := clas.Restore(withoutErrors(snapshot))
-	if err != nil || restored.Digest() != want || restored.Sequence() != at {
-		t.Errorf("restored at %d, want %d: %v", restored.Sequence(), at, err)
-	}
-	for range e.Snapshot() {
-		break // a reader may stop early
-	}
-}
-
 type testError string
 
 func (e testError) Error() string { return string(e) }

@@ -111,13 +111,15 @@ func (c *chunk) listed() iter.Seq[entry] {
 	}
 }
 
-// bind replaces the entries by the objects, which take less room.
-func (c *chunk) bind(objects map[digest]*storedObject) {
-	bound := make([]*storedObject, 0, len(c.entries)+len(c.objects))
+// bound gives the chunk with objects in the place of its entries, which take more room. The chunk itself stays as it is, for a
+// snapshot may read it.
+func (c *chunk) bound(objects map[digest]*storedObject) *chunk {
+	b := *c
+	b.entries, b.objects = nil, make([]*storedObject, 0, len(c.entries)+len(c.objects))
 	for x := range c.listed() {
-		bound = append(bound, objects[x.sha]) // one that was bound before may be another by now
+		b.objects = append(b.objects, objects[x.sha]) // one that was bound before may be another by now
 	}
-	c.objects, c.entries = bound, nil
+	return &b
 }
 
 type entry struct {
@@ -431,10 +433,10 @@ func (p *provision) commit() (before manifest) {
 		o.listed = false
 	}
 	for number := range count {
-		c := p.slots[number]
+		c := p.slots[number].bound(p.objects)
+		p.slots[number] = c
 		next.version = c.edition.version
 		next.chunks = append(next.chunks, c)
-		c.bind(p.objects)
 		for _, o := range c.objects {
 			next.byHref[o.href], o.listed = o, true
 		}

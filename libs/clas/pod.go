@@ -29,10 +29,12 @@ type pod struct {
 	given uint64
 	phase uint8
 	flags podFlags
-	// stale says that it is among the changed pods of its node.
-	stale bool
+	// stale says that it is among the changed pods of its node, contested that some address of it has another claimant, too,
+	// gone that another took its place or none. They are no flags, for a snapshot reads those.
+	stale, contested, gone bool
 }
 
+// podFlags are of the pod's fact, and do not change.
 type podFlags uint8
 
 const (
@@ -41,9 +43,6 @@ const (
 	withoutSandbox
 	oddUID     // the uid is in the details
 	oddVersion // the resource version is in the details
-	// contested says that some address of the pod has another claimant, too.
-	contested
-	gone
 )
 
 // podDetails are what most pods do not have.
@@ -100,7 +99,7 @@ func (p *pod) owned(visit func(addr)) {
 	if !p.holdsAddresses() {
 		return
 	}
-	if !p.is(contested) {
+	if !p.contested {
 		p.addresses(visit)
 		return
 	}
@@ -145,9 +144,8 @@ func (p *pod) labelSet() *labelSet { return p.group.set }
 
 // ownership recounts whether the pod shares an address.
 func (p *pod) ownership(e *Engine) {
-	shared := false
-	p.addresses(func(a addr) { shared = shared || len(e.cluster.addresses.others[a]) > 0 })
-	p.set(contested, shared)
+	p.contested = false
+	p.addresses(func(a addr) { p.contested = p.contested || len(e.cluster.addresses.others[a]) > 0 })
 	if p.group.set != nil {
 		p.group.set.digest = nil
 	}
@@ -397,7 +395,7 @@ func (e *Engine) dropPod(p *pod) {
 	}
 	e.leaveGroup(p)
 	e.cluster.pods.remove(p.group.ns, p)
-	p.set(gone, true)
+	p.gone = true
 }
 
 // claim gives a claimant an address and tells those who shared it.

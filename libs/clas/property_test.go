@@ -2,7 +2,6 @@ package clas_test
 
 import (
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -227,16 +226,6 @@ func (x *trial) restart() error {
 	}
 	x.engine, x.reader = restored, newReader()
 	return x.flush()
-}
-
-func withoutErrors(entries iter.Seq[*pb.SnapshotEntry]) iter.Seq2[*pb.SnapshotEntry, error] {
-	return func(yield func(*pb.SnapshotEntry, error) bool) {
-		for e := range entries {
-			if !yield(e, nil) {
-				return
-			}
-		}
-	}
 }
 
 // check compares the engine with one built in one go, with one restored in the middle, and with the oracle.
