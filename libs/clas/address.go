@@ -12,9 +12,6 @@ import (
 // hundreds of thousands. The zero value stands for no address.
 type addr struct{ hi, lo uint64 }
 
-// v4 marks IPv4 in the lower half.
-const v4 = 0xffff << 32
-
 func addrOf(a netip.Addr) addr {
 	b := a.As16()
 	return addr{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
@@ -52,10 +49,6 @@ func compareAddrs(a, b addr) int {
 
 // parseAddr reads an address in text form, without a zone.
 func parseAddr(text string) (addr, error) {
-	a, ok := parseV4(text)
-	if ok {
-		return a, nil
-	}
 	parsed, err := parseAddress(text)
 	if err != nil {
 		return addr{}, err
@@ -64,36 +57,6 @@ func parseAddr(text string) (addr, error) {
 		return addr{}, fmt.Errorf("%q is no host's address", text)
 	}
 	return addrOf(parsed), nil
-}
-
-// parseV4 reads the usual case fast; what it does not take, netip judges.
-func parseV4(text string) (addr, bool) {
-	if len(text) < 7 || len(text) > 15 {
-		return addr{}, false
-	}
-	var value, part, digits, dots uint32
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c >= '0' && c <= '9':
-			if digits > 0 && part == 0 {
-				return addr{}, false // a leading zero
-			}
-			if part, digits = part*10+uint32(c-'0'), digits+1; part > 255 {
-				return addr{}, false
-			}
-		case c == '.' && digits > 0 && dots < 3:
-			value, part, digits, dots = value<<8|part, 0, 0, dots+1
-		default:
-			return addr{}, false
-		}
-	}
-	if dots != 3 || digits == 0 {
-		return addr{}, false
-	}
-	if value = value<<8 | part; value == 0 {
-		return addr{}, false
-	}
-	return addr{0, v4 | uint64(value)}, true
 }
 
 // parseAddrs reads the addresses of an object's field, keeps their order and drops repeats.
@@ -151,7 +114,8 @@ type claimant interface {
 	ownership(*Engine)
 }
 
-// addressBook knows who claims and who owns each address: of the claims of the best rank, the one of the latest fact. Nearly all addresses have one claimant, a pod.
+// addressBook knows who claims and who owns each address: of the claims of the best rank, the one of the latest fact. Nearly all
+// addresses have one claimant, a pod.
 type addressBook struct {
 	pods4  map[uint32]*pod
 	pods6  map[addr]*pod
