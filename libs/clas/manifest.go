@@ -141,6 +141,8 @@ type manifest struct {
 	version int64
 	chunks  []*chunk
 	byHref  map[string]*storedObject
+	// virtual are its virtual services, sorted by href.
+	virtual []*ringfencev1.VirtualService
 }
 
 func newProvision() *provision {
@@ -441,6 +443,12 @@ func (p *provision) commit() (before manifest) {
 			next.byHref[o.href], o.listed = o, true
 		}
 	}
+	for _, o := range next.byHref {
+		if v, ok := o.content.(*ringfencev1.VirtualService); ok {
+			next.virtual = append(next.virtual, v)
+		}
+	}
+	slices.SortFunc(next.virtual, func(a, b *ringfencev1.VirtualService) int { return cmp.Compare(a.GetHref(), b.GetHref()) })
 	before, p.force = p.force, next
 	maps.DeleteFunc(p.objects, func(_ digest, o *storedObject) bool { return !o.listed })
 	p.recount()

@@ -245,11 +245,9 @@ func (r ruleResolver) virtualServices(s side, scope expression, as []ringfencev1
 func (r ruleResolver) labelled(x expression) []*virtualService {
 	r.use(allVirtualServices)
 	var out []*virtualService
-	for _, href := range slices.Sorted(maps.Keys(r.provision.force.byHref)) {
-		if m, ok := r.provision.force.byHref[href].content.(*ringfencev1.VirtualService); ok {
-			if x.holds(r.ownLabels(m)) {
-				out = append(out, r.virtualService(m))
-			}
+	for _, m := range r.provision.force.virtual {
+		if x.holds(r.ownLabels(m)) {
+			out = append(out, r.virtualService(m))
 		}
 	}
 	if !r.settings.legacy {
