@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math/bits"
-	"slices"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -210,5 +209,5 @@ func digestNamespace(m *ringfencev1.NamespacePolicy) digest {
 	for _, s := range m.GetSignatures() {
 		d.text(s.GetHash()).text(s.GetPolicy())
 	}
-	return sha256.Sum256(slices.Clone(d))
+	return sha256.Sum256(d)
 }

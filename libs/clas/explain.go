@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -229,12 +230,11 @@ func (e *Engine) complete(x *Explanation, t target) {
 }
 
 func (e *Engine) setByName(id string) *addressSet {
-	for _, s := range e.sets.byID {
-		if s.idText() == id {
-			return s
-		}
+	number, err := strconv.ParseUint(strings.TrimPrefix(id, "s"), 16, 64)
+	if err != nil {
+		return nil
 	}
-	return nil
+	return e.sets.byID[number]
 }
 
 // observability is the annotation that makes the addresses of a workload's pods known to the console, and by it to its agents.
