@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // Load reads a report that Save wrote.
@@ -28,41 +31,47 @@ func (r Report) Markdown() string {
 	wanted := func(x Result) bool { return x.Met != nil }
 	compared := func(x Result) bool { return x.Met == nil && x.Theirs != nil }
 	alone := func(x Result) bool { return x.Met == nil && x.Theirs == nil }
-	r.rows(&b, "| with a target | ours | theirs | ratio | target | met | note |\n|---|---:|---:|---:|---|---|---|\n", wanted, func(x Result) []string {
-		return []string{x.Name, x.amount(&x.Ours), x.amount(x.Theirs), x.ratio(), x.Target, x.verdict(), x.Note}
+	r.rows(&b, wanted, table.Row{"with a target", "ours", "theirs", "ratio", "target", "met", "note"}, func(x Result) table.Row {
+		return table.Row{x.Name, x.amount(&x.Ours), x.amount(x.Theirs), x.ratio(), x.Target, x.verdict(), x.Note}
 	})
-	r.rows(&b, "| beside a peer | ours | theirs | ratio | note |\n|---|---:|---:|---:|---|\n", compared, func(x Result) []string {
-		return []string{x.Name, x.amount(&x.Ours), x.amount(x.Theirs), x.ratio(), x.Note}
+	r.rows(&b, compared, table.Row{"beside a peer", "ours", "theirs", "ratio", "note"}, func(x Result) table.Row {
+		return table.Row{x.Name, x.amount(&x.Ours), x.amount(x.Theirs), x.ratio(), x.Note}
 	})
-	r.rows(&b, "| ours alone | | note |\n|---|---:|---|\n", alone, func(x Result) []string {
-		return []string{x.Name, x.amount(&x.Ours), x.Note}
+	r.rows(&b, alone, table.Row{"ours alone", "", "note"}, func(x Result) table.Row {
+		return table.Row{x.Name, x.amount(&x.Ours), x.Note}
 	})
 	return b.String() + r.summary() + "\n"
 }
 
 // rows writes a table of those results that belong into it, if there are any.
-func (r Report) rows(b *strings.Builder, head string, belongs func(Result) bool, cells func(Result) []string) {
-	first := true
+func (r Report) rows(b *strings.Builder, belongs func(Result) bool, head table.Row, cells func(Result) table.Row) {
+	t := table.NewWriter()
+	t.AppendHeader(head)
+	var columns []table.ColumnConfig
+	for i, title := range head {
+		if title == "ours" || title == "theirs" || title == "ratio" || title == "" {
+			columns = append(columns, table.ColumnConfig{Number: i + 1, Align: text.AlignRight})
+		}
+	}
+	t.SetColumnConfigs(columns)
 	for _, x := range r.Results {
-		if !belongs(x) {
-			continue
+		if belongs(x) {
+			t.AppendRow(cells(x))
 		}
-		if first {
-			b.WriteString("\n" + head)
-			first = false
-		}
-		b.WriteString("| " + strings.Join(cells(x), " | ") + " |\n")
+	}
+	if t.Length() > 0 {
+		b.WriteString("\n" + t.RenderMarkdown() + "\n")
 	}
 }
 
 // Document puts the report into a document, in the place between the lines <!-- NAME: begin --> and <!-- NAME: end -->.
 func (r Report) Document(path, name string) error {
-	text, err := os.ReadFile(path)
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("document: %w", err)
 	}
 	begin, end := "<!-- "+name+": begin -->\n", "<!-- "+name+": end -->"
-	before, rest, opened := strings.Cut(string(text), begin)
+	before, rest, opened := strings.Cut(string(content), begin)
 	_, after, closed := strings.Cut(rest, end)
 	if !opened || !closed {
 		return fmt.Errorf("document %s: it lacks the lines %s and %s", path, strings.TrimSpace(begin), end)
