@@ -248,12 +248,13 @@ func encodeToken(token string) string {
 	return strings.ReplaceAll(url.PathEscape(token), ".", "%2E")
 }
 
-// Restore builds an engine from a snapshot's entries, in their order. Its first flush gives the whole policy.
+// Restore builds an engine from a snapshot's entries, in their order. Its first flush gives the whole policy. The entries are
+// read, and their facts decoded, ahead of the engine in a goroutine that ends before Restore does.
 func Restore(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) (*Engine, error) {
 	e := New()
-	for entry, err := range entries {
-		if err != nil {
-			return nil, fmt.Errorf("restore: %w", err)
+	for entry := range decodeAhead(entries) {
+		if entry.err != nil {
+			return nil, fmt.Errorf("restore: %w", entry.err)
 		}
 		if err := e.restore(entry); err != nil {
 			return nil, fmt.Errorf("restore: entry %d: %w", entry.GetSequence(), err)
@@ -262,14 +263,69 @@ func Restore(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) (*Engine, err
 	return e, nil
 }
 
-func (e *Engine) restore(entry *ringfencev1.SnapshotEntry) error {
+// decoded is an entry with its fact, or what came in place of them.
+type decoded struct {
+	*ringfencev1.SnapshotEntry
+	fact *ringfencev1.Fact
+	err  error
+}
+
+func (e *Engine) restore(entry decoded) error {
 	if entry.GetSubject() == position {
 		e.sequence = max(e.sequence, entry.GetSequence())
 		return nil
 	}
-	f := &ringfencev1.Fact{}
-	if err := proto.Unmarshal(entry.GetFact(), f); err != nil {
-		return fmt.Errorf("fact of subject %s: decode: %w", entry.GetSubject(), err)
+	return e.apply(entry.GetSubject(), entry.GetSequence(), entry.fact)
+}
+
+// decodedAtOnce is how many entries are handed over together; some such batches wait for the engine.
+const decodedAtOnce, decodedBatches = 128, 8
+
+// decodeAhead decodes entries in another goroutine while those before are in use.
+func decodeAhead(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) iter.Seq[decoded] {
+	return func(yield func(decoded) bool) {
+		batches, enough := make(chan []decoded, decodedBatches), make(chan struct{})
+		go func() {
+			defer close(batches)
+			batch := make([]decoded, 0, decodedAtOnce)
+			for entry, err := range entries {
+				if batch = append(batch, decodeEntry(entry, err)); len(batch) < decodedAtOnce {
+					continue
+				}
+				select {
+				case batches <- batch:
+				case <-enough:
+					return
+				}
+				batch = make([]decoded, 0, decodedAtOnce)
+			}
+			select {
+			case batches <- batch:
+			case <-enough:
+			}
+		}()
+		defer func() {
+			close(enough)
+			for range batches { // until the goroutine has ended
+			}
+		}()
+		for batch := range batches {
+			for _, d := range batch {
+				if !yield(d) {
+					return
+				}
+			}
+		}
 	}
-	return e.apply(entry.GetSubject(), entry.GetSequence(), f)
+}
+
+func decodeEntry(entry *ringfencev1.SnapshotEntry, err error) decoded {
+	d := decoded{SnapshotEntry: entry, fact: &ringfencev1.Fact{}, err: err}
+	if err != nil || entry.GetSubject() == position {
+		return d
+	}
+	if err := proto.Unmarshal(entry.GetFact(), d.fact); err != nil {
+		d.err = fmt.Errorf("entry %d: fact of subject %s: decode: %w", entry.GetSequence(), entry.GetSubject(), err)
+	}
+	return d
 }

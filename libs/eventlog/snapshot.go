@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -146,45 +147,64 @@ func (l *Log) Snapshots(ctx context.Context) ([]*ringfencev1.SnapshotInfo, error
 	return out, nil
 }
 
-// ReadSnapshot reads a snapshot, verifies all of it, and gives its entries in ascending sequence. ErrSnapshot says that it
-// must be set aside; other errors are of the connection. What it gives is small against its facts' history, and is held in
-// memory.
-func (l *Log) ReadSnapshot(ctx context.Context, info *ringfencev1.SnapshotInfo) ([]*ringfencev1.SnapshotEntry, error) {
-	sequence := info.GetVersion().GetSequence()
+// ReadSnapshot gives the entries of a snapshot in ascending sequence, and verifies all of it at the end: what was made of them
+// counts only when the iteration ended without error. An error is the last pair; ErrSnapshot says that the snapshot must be
+// set aside, other errors are of the connection.
+func (l *Log) ReadSnapshot(ctx context.Context, info *ringfencev1.SnapshotInfo) iter.Seq2[*ringfencev1.SnapshotEntry, error] {
+	return func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
+		goesOn := true
+		err := l.readSnapshot(ctx, info, func(entries []*ringfencev1.SnapshotEntry) bool {
+			for _, e := range entries {
+				if goesOn = yield(e, nil); !goesOn {
+					break
+				}
+			}
+			return goesOn
+		})
+		if err != nil && goesOn {
+			yield(nil, fmt.Errorf("snapshot at %d: %w", info.GetVersion().GetSequence(), err))
+		}
+	}
+}
+
+// readSnapshot gives the entries of one chunk after the other until take wants no more.
+func (l *Log) readSnapshot(ctx context.Context, info *ringfencev1.SnapshotInfo, take func([]*ringfencev1.SnapshotEntry) bool) error {
 	unpack, err := unpackerOf(info.GetFormat())
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("snapshot at %d: %w", sequence, err)
+		return err
 	case info.GetVersion().GetIncarnation() != l.incarnation:
-		return nil, fmt.Errorf("snapshot at %d: %w: of incarnation %s", sequence, ErrSnapshot, info.GetVersion().GetIncarnation())
+		return fmt.Errorf("%w: of incarnation %s", ErrSnapshot, info.GetVersion().GetIncarnation())
 	case info.GetChunks() > maxChunks:
-		return nil, fmt.Errorf("snapshot at %d: %w: %d chunks", sequence, ErrSnapshot, info.GetChunks())
+		return fmt.Errorf("%w: %d chunks", ErrSnapshot, info.GetChunks())
 	}
 	stream, err := l.stream(ctx, streamSnap)
 	if err != nil {
-		return nil, fmt.Errorf("snapshot at %d: %w", sequence, err)
+		return err
 	}
-	var entries []*ringfencev1.SnapshotEntry
-	sum := sha256.New()
+	sum, facts := sha256.New(), uint64(0)
 	for chunk := range info.GetChunks() {
-		msg, err := stream.GetLastMsgForSubject(ctx, snapChunkSubject(sequence, chunk))
+		msg, err := stream.GetLastMsgForSubject(ctx, snapChunkSubject(info.GetVersion().GetSequence(), chunk))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil, fmt.Errorf("snapshot at %d: %w: chunk %d of %d is missing", sequence, ErrSnapshot, chunk, info.GetChunks())
+			return fmt.Errorf("%w: chunk %d of %d is missing", ErrSnapshot, chunk, info.GetChunks())
 		}
 		if err != nil {
-			return nil, fmt.Errorf("snapshot at %d: chunk %d: %w", sequence, chunk, err)
+			return fmt.Errorf("chunk %d: %w", chunk, err)
 		}
 		sum.Write(msg.Data)
 		read, err := unpack(msg.Data)
 		if err != nil {
-			return nil, fmt.Errorf("snapshot at %d: chunk %d: %w: %w", sequence, chunk, ErrSnapshot, err)
+			return fmt.Errorf("chunk %d: %w: %w", chunk, ErrSnapshot, err)
 		}
-		entries = append(entries, read.GetEntries()...)
+		facts += uint64(len(read.GetEntries()))
+		if !take(read.GetEntries()) {
+			return nil
+		}
 	}
-	if !slices.Equal(sum.Sum(nil), info.GetSha256()) || uint64(len(entries)) != info.GetFacts() {
-		return nil, fmt.Errorf("snapshot at %d: %w: digest or number of facts differ", sequence, ErrSnapshot)
+	if !bytes.Equal(sum.Sum(nil), info.GetSha256()) || facts != info.GetFacts() {
+		return fmt.Errorf("%w: digest or number of facts differ", ErrSnapshot)
 	}
-	return entries, nil
+	return nil
 }
 
 // DropSnapshot removes a snapshot, complete or not.

@@ -41,7 +41,7 @@ func TestSnapshotsAreReadAsTheyWereWritten(t *testing.T) {
 	if err != nil || len(infos) != 2 || infos[0].GetVersion().GetSequence() != 3000 || !proto.Equal(infos[1], first) {
 		t.Fatalf("%v, %v", infos, err)
 	}
-	got, err := l.ReadSnapshot(t.Context(), first)
+	got, err := readSnapshot(t, l, first)
 	if err != nil || !slices.EqualFunc(got, want, func(a, b *ringfencev1.SnapshotEntry) bool { return proto.Equal(a, b) }) {
 		t.Errorf("%d entries, %v", len(got), err)
 	}
@@ -55,7 +55,7 @@ func TestSnapshotsAreReadAsTheyWereWritten(t *testing.T) {
 	if _, err := nc.Request("snap.2000.0", forged, 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.ReadSnapshot(t.Context(), first); !errors.Is(err, eventlog.ErrSnapshot) {
+	if _, err := readSnapshot(t, l, first); !errors.Is(err, eventlog.ErrSnapshot) {
 		t.Errorf("a forged chunk: %v", err)
 	}
 	// One that was cut off goes, the complete ones stay.
@@ -71,17 +71,17 @@ func TestSnapshotsAreReadAsTheyWereWritten(t *testing.T) {
 	if infos, err = l.Snapshots(t.Context()); err != nil || len(infos) != 1 {
 		t.Errorf("left: %v, %v", infos, err)
 	}
-	if _, err := l.ReadSnapshot(t.Context(), first); !errors.Is(err, eventlog.ErrSnapshot) {
+	if _, err := readSnapshot(t, l, first); !errors.Is(err, eventlog.ErrSnapshot) {
 		t.Errorf("a dropped snapshot: %v", err)
 	}
 	other := proto.CloneOf(infos[0])
 	other.Format = 99
-	if _, err := l.ReadSnapshot(t.Context(), other); !errors.Is(err, eventlog.ErrSnapshot) {
+	if _, err := readSnapshot(t, l, other); !errors.Is(err, eventlog.ErrSnapshot) {
 		t.Errorf("another format: %v", err)
 	}
 	other = proto.CloneOf(infos[0])
 	other.Version.Incarnation = "another"
-	if _, err := l.ReadSnapshot(t.Context(), other); !errors.Is(err, eventlog.ErrSnapshot) {
+	if _, err := readSnapshot(t, l, other); !errors.Is(err, eventlog.ErrSnapshot) {
 		t.Errorf("another incarnation: %v", err)
 	}
 }
@@ -106,7 +106,7 @@ func TestASnapshotOfTheSameFactsStaysAndOneOfAnotherPolicyDoesNot(t *testing.T) 
 		if info.GetEngine() != policy.Engine || info.GetDigest() != policy.Digest {
 			t.Errorf("%+v was not written: %v", policy, info)
 		}
-		if got, err := l.ReadSnapshot(t.Context(), info); err != nil || len(got) != 3 {
+		if got, err := readSnapshot(t, l, info); err != nil || len(got) != 3 {
 			t.Errorf("%d entries, %v", len(got), err)
 		}
 	}
@@ -141,7 +141,7 @@ func TestASnapshotOfFormat1IsRead(t *testing.T) {
 	if err != nil || len(infos) != 1 || infos[0].GetFormat() != 1 || infos[0].GetDigest() != "" {
 		t.Fatalf("%v, %v", infos, err)
 	}
-	entries, err := l.ReadSnapshot(t.Context(), infos[0])
+	entries, err := readSnapshot(t, l, infos[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,4 +202,15 @@ func TestStatusAndFlows(t *testing.T) {
 	if got := flows(time.Now().Add(time.Hour)); got != nil {
 		t.Errorf("flows of the future %v", got)
 	}
+}
+
+func readSnapshot(t *testing.T, l *eventlog.Log, info *ringfencev1.SnapshotInfo) (all []*ringfencev1.SnapshotEntry, err error) {
+	t.Helper()
+	for entry, err := range l.ReadSnapshot(t.Context(), info) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entry)
+	}
+	return all, nil
 }

@@ -63,19 +63,19 @@ func (k *keeper) restore(ctx context.Context) (*clas.Engine, error) {
 }
 
 func (k *keeper) load(ctx context.Context, info *ringfencev1.SnapshotInfo) (*clas.Engine, error) {
-	entries, err := k.log.ReadSnapshot(ctx, info)
-	if err != nil {
-		return nil, err
-	}
 	sequence := info.GetVersion().GetSequence()
+	var unread error
 	engine, err := clas.Restore(func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
-		for _, e := range entries {
-			if !yield(e, nil) {
+		for entry, err := range k.log.ReadSnapshot(ctx, info) {
+			if unread = err; !yield(entry, err) {
 				return
 			}
 		}
 	})
-	if err != nil {
+	switch {
+	case unread != nil:
+		return nil, unread
+	case err != nil:
 		return nil, fmt.Errorf("snapshot at %d: %w: %w", sequence, eventlog.ErrSnapshot, err)
 	}
 	if engine.Sequence() != sequence {

@@ -388,9 +388,12 @@ func TestASnapshotMustGiveThePolicyThatItWasTakenOf(t *testing.T) {
 	if len(infos) != 1 || infos[0].GetDigest() != digest || infos[0].GetEngine() != clas.Version {
 		t.Fatalf("snapshots %v, the digest is %s", infos, digest)
 	}
-	entries, err := l.ReadSnapshot(t.Context(), infos[0])
-	if err != nil {
-		t.Fatal(err)
+	var entries []*ringfencev1.SnapshotEntry
+	for entry, err := range l.ReadSnapshot(t.Context(), infos[0]) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, entry)
 	}
 	for _, c := range []struct {
 		policy          eventlog.Computed

@@ -57,7 +57,7 @@ func trimmedHistory(ctx context.Context, log *eventlog.Log, first, to uint64) (h
 		if sequence+1 < first {
 			continue // facts between it and the log's start are gone
 		}
-		entries, err := log.ReadSnapshot(ctx, info)
+		entries, err := readAll(log.ReadSnapshot(ctx, info))
 		if errors.Is(err, eventlog.ErrSnapshot) {
 			continue
 		}
@@ -74,6 +74,16 @@ func trimmedHistory(ctx context.Context, log *eventlog.Log, first, to uint64) (h
 		return history{}, fmt.Errorf("sequence %d: %w: facts below %d were trimmed and no snapshot stands for them", to, ErrOutOfRange, first)
 	}
 	return history{}, fmt.Errorf("sequence %d: %w: its start was trimmed; from sequence %d on it can be replayed", to, ErrOutOfRange, earliest)
+}
+
+func readAll(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) (all []*ringfencev1.SnapshotEntry, err error) {
+	for entry, err := range entries {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entry)
+	}
+	return all, nil
 }
 
 // joined gives the entries of a snapshot, then the facts after it.

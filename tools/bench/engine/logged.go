@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"os"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -17,7 +15,6 @@ import (
 
 	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/libs/eventlog"
-	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"github.com/ringfence/ringfence/tools/bench/workload"
 )
 
@@ -36,8 +33,8 @@ type Logged struct {
 	// Cold is the time to read, decode and fold the whole log, with the first flush.
 	Cold time.Duration
 	// Restart is the time to read the snapshot, to restore from it and verify the digest of the policy, and to fold the facts
-	// after it, with the first flush; Read, Restored and Tail are its parts.
-	Restart, Read, Restored, Tail time.Duration
+	// after it, with the first flush; Restored and Tail are its parts.
+	Restart, Restored, Tail time.Duration
 	// Snapshot is the size of the snapshot as it is stored, Kept the number of facts in it.
 	Snapshot, Kept int
 }
@@ -218,7 +215,7 @@ func (b *Bench) fromSnapshot(ctx context.Context, l *diskLog, log *workload.Log,
 			return err
 		}
 		if run == 0 || next.Restart < out.Restart {
-			out.Restart, out.Read, out.Restored, out.Tail = next.Restart, next.Read, next.Restored, next.Tail
+			out.Restart, out.Restored, out.Tail = next.Restart, next.Restored, next.Tail
 		}
 	}
 	return nil
@@ -262,19 +259,14 @@ func restart(ctx context.Context, l *eventlog.Log) (Logged, error) {
 	if len(infos) == 0 {
 		return out, fmt.Errorf("there is no snapshot")
 	}
-	entries, err := l.ReadSnapshot(ctx, infos[0])
-	if err != nil {
-		return out, err
-	}
-	out.Read = time.Since(start)
-	e, err := clas.Restore(withoutErrors(slices.Values(entries)))
+	e, err := clas.Restore(l.ReadSnapshot(ctx, infos[0]))
 	if err != nil {
 		return out, err
 	}
 	if got := e.Digest(); got != infos[0].GetDigest() { // policy-store verifies it, too
 		return out, fmt.Errorf("the snapshot gives the policy %s, it was taken of %s", got, infos[0].GetDigest())
 	}
-	out.Restored = time.Since(start) - out.Read
+	out.Restored = time.Since(start)
 	if err := fold(ctx, l, e); err != nil {
 		return out, err
 	}
@@ -282,17 +274,6 @@ func restart(ctx context.Context, l *eventlog.Log) (Logged, error) {
 		return out, fmt.Errorf("the policy after the restart is empty")
 	}
 	out.Restart = time.Since(start)
-	out.Tail = out.Restart - out.Restored - out.Read
+	out.Tail = out.Restart - out.Restored
 	return out, nil
-}
-
-// withoutErrors makes a snapshot the input of a restore.
-func withoutErrors(entries iter.Seq[*ringfencev1.SnapshotEntry]) iter.Seq2[*ringfencev1.SnapshotEntry, error] {
-	return func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
-		for entry := range entries {
-			if !yield(entry, nil) {
-				return
-			}
-		}
-	}
 }

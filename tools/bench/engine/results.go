@@ -60,7 +60,7 @@ func (l Logged) results(id string, whole bool) []report.Result {
 		return out
 	}
 	restart := report.Result{Name: id + " restart from snapshot and tail", Unit: "s", Ours: l.Restart.Seconds(),
-		Note: fmt.Sprintf("read %s, restore %s, %d facts after it and first flush %s", round(l.Read), round(l.Restored), tail, round(l.Tail))}
+		Note: fmt.Sprintf("read and restore %s, %d facts after it and first flush %s", round(l.Restored), tail, round(l.Tail))}
 	snapshot := report.Result{Name: id + " snapshot", Unit: "MB", Ours: float64(l.Snapshot) / mb, Note: fmt.Sprintf("%d facts, as stored", l.Kept)}
 	if id == city && whole {
 		restart, snapshot = restart.Below(1), snapshot.Below(20)
