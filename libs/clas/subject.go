@@ -30,7 +30,7 @@ func tokensAfter(group, kind string) (count int, known bool) {
 	case "pce":
 		return 1, true
 	case "ctl":
-		if kind == "synced" {
+		if kind == "synced" || kind == "epoch" {
 			return 1, true
 		}
 		return 0, true

@@ -35,6 +35,7 @@ const (
 	codeStorageExceeded      jetstream.ErrorCode = 10047
 	codeStoreFailed          jetstream.ErrorCode = 10077
 	codeBatchTooManyInflight jetstream.ErrorCode = 10210
+	codeBatchDuplicate       jetstream.ErrorCode = 10201
 )
 
 // refusal puts a publish error into this package's terms, naming the subject.
@@ -42,20 +43,25 @@ func refusal(subject string, err error) error {
 	if err == nil {
 		return nil
 	}
+	return fmt.Errorf("%s: %w", subject, verdict(err))
+}
+
+// verdict puts a publish error into this package's terms.
+func verdict(err error) error {
 	var api *jetstream.APIError
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("%s: %w: %w", subject, ErrTooLarge, err)
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout):
-		return fmt.Errorf("%s: %w: %w", subject, ErrNoAnswer, err)
+		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	case !errors.As(err, &api):
-		return fmt.Errorf("%s: not stored: %w", subject, err)
+		return fmt.Errorf("not stored: %w", err)
 	}
 	switch api.ErrorCode {
 	case codeAccountResources, codeInsufficient, codeStorageExceeded, codeStoreFailed:
-		return fmt.Errorf("%s: %w: %w", subject, ErrFull, err)
+		return fmt.Errorf("%w: %w", ErrFull, err)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return fmt.Errorf("%s: %w: %w", subject, ErrTooLarge, err)
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
-	return fmt.Errorf("%s: not stored: %w", subject, err)
+	return fmt.Errorf("not stored: %w", err)
 }

@@ -66,6 +66,7 @@ func (l *Log) Latest(ctx context.Context, filters ...string) iter.Seq2[Entry, er
 func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything bool, yield func(Entry, error) bool) {
 	defer r.close()
 	want, patience, stalls := r.next, patience(), 0
+	var seen continuity
 	for want <= end && end > 0 {
 		m, err := r.read(ctx)
 		switch {
@@ -86,43 +87,47 @@ func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything boo
 			yield(Entry{}, ctx.Err())
 			return
 		}
-		if err := gap(want, m.sequence, everything); err != nil {
+		e, ok, err := l.entry(ctx, m, want, everything, &seen)
+		if err != nil {
 			yield(Entry{}, err)
 			return
 		}
 		want, stalls = m.sequence+1, 0
 		patience.Reset()
-		if m.sequence > end {
-			return
-		}
-		if e, ok := l.entry(ctx, m); ok && !yield(e, nil) {
+		if m.sequence > end || ok && !yield(e, nil) {
 			return
 		}
 	}
 }
 
-// gap says what is missing between the sequence that was wanted and the one that came.
-func gap(want, got uint64, everything bool) error {
-	if !everything || want == 0 || got == want {
-		return nil
+// entry decodes a message, or reports that it cannot be. Where everything was asked for, it must be the next.
+func (l *Log) entry(ctx context.Context, m message, want uint64, everything bool, seen *continuity) (e Entry, ok bool, err error) {
+	if everything {
+		if err := seen.sequence(want, m.sequence); err != nil {
+			return Entry{}, false, err
+		}
 	}
-	return fmt.Errorf("%w: after sequence %d comes %d", ErrGap, want-1, got)
-}
-
-// entry decodes a message, or reports that it cannot be.
-func (l *Log) entry(ctx context.Context, m message) (Entry, bool) {
 	fact, err := decodeFact(m.data)
+	if errors.Is(err, errDamaged) {
+		return Entry{}, false, fmt.Errorf("%w: sequence %d, %s: %w", ErrGap, m.sequence, m.subject, err)
+	}
 	if err != nil {
 		l.skip(ctx, m.subject, m.sequence, err)
-		return Entry{}, false
+		return Entry{}, false, nil
 	}
-	return Entry{Subject: m.subject, Sequence: m.sequence, StoredAt: m.storedAt, Fact: fact}, true
+	if everything {
+		err = seen.fact(fact)
+	}
+	return Entry{Subject: m.subject, Sequence: m.sequence, StoredAt: m.storedAt, Fact: fact}, err == nil, err
 }
 
 func decodeFact(data []byte) (*ringfencev1.Fact, error) {
 	fact := &ringfencev1.Fact{}
 	if err := proto.Unmarshal(data, fact); err != nil {
 		return nil, fmt.Errorf("not a fact: %w", err)
+	}
+	if err := verifyChecksum(data, fact); err != nil {
+		return nil, err
 	}
 	if fact.GetBody() == nil {
 		return nil, errors.New("not a fact: it has no body that this version knows")
@@ -139,17 +144,19 @@ func (l *Log) Tail(ctx context.Context, from uint64, filters []string, fn func(E
 	defer r.close()
 	everything := len(filters) == 0
 	want, patience, stalls := from, patience(), 0
+	var seen continuity
 	for {
 		m, err := r.read(ctx)
 		if errors.Is(err, errIdle) {
 			err = l.checkIdle(ctx, r, everything, &stalls)
 		} else if err == nil {
-			if err = gap(want, m.sequence, everything); err != nil {
+			e, ok, err := l.entry(ctx, m, want, everything, &seen)
+			if err != nil {
 				return err
 			}
 			want, stalls = m.sequence+1, 0
 			patience.Reset()
-			if e, ok := l.entry(ctx, m); ok {
+			if ok {
 				if err := fn(e); err != nil {
 					return err
 				}

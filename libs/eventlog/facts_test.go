@@ -110,30 +110,10 @@ func TestAnEmptyLogReadsAsEmpty(t *testing.T) {
 	}
 }
 
-func TestAnIDIsTakenOnce(t *testing.T) {
-	_, l := eventlogtest.StartLog(t)
-	p := l.Producer("watcher")
-	d := namespace("a")
-	d.ID = "uid/1"
-	first, err := p.Publish(t.Context(), d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := p.Publish(t.Context(), d)
-	if err != nil || again != first {
-		t.Errorf("the same id again: sequence %d after %d, %v", again, first, err)
-	}
-	publish(t, p, namespace("b"))
-	if diff := cmp.Diff([]string{"1 #1 a", "2 #2 b"}, collect(t, l.Read(t.Context(), 0, 0))); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestBatchesKeepTheOrder(t *testing.T) {
 	_, l := eventlogtest.StartLog(t)
 	p := l.Producer("watcher")
 	ds := namespaces(1234)
-	ds[0].ID, ds[700].ID = "known", "known" // ids do not matter in batches
 	publish(t, p, ds...)
 	publish(t, p, namespace("after"))
 	i := 0

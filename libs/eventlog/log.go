@@ -122,7 +122,7 @@ func (l *Log) Renew(ctx context.Context) error {
 		return err
 	})
 	if err == nil {
-		err = l.Trim(ctx, s.CachedInfo().State.LastSeq+1)
+		err = l.purge(ctx, streamFacts, jetstream.WithPurgeSequence(s.CachedInfo().State.LastSeq+1))
 	}
 	if err == nil {
 		err = l.learn(ctx)
@@ -208,8 +208,12 @@ func (l *Log) Usage(ctx context.Context) (Usage, error) {
 	return Usage{Facts: st.Msgs, First: st.FirstSeq, Last: st.LastSeq, Bytes: st.Bytes, MaxBytes: info.Config.MaxBytes}, nil
 }
 
-// Trim removes the facts below sequence. Only policy-store calls it, and only below a verified snapshot.
+// Trim removes the facts below sequence. Only policy-store calls it, and only below a verified snapshot. The epochs of those
+// who lead are written again first.
 func (l *Log) Trim(ctx context.Context, sequence uint64) error {
+	if err := l.carryEpochs(ctx, sequence); err != nil {
+		return fmt.Errorf("trim: %w", err)
+	}
 	return l.purge(ctx, streamFacts, jetstream.WithPurgeSequence(sequence))
 }
 

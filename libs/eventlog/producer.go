@@ -1,17 +1,20 @@
 package eventlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/synadia-io/orbit.go/jetstreamext"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -22,86 +25,87 @@ const (
 	// batchSize and batchBytes bound an atomic batch; the server's limit is 1,000 messages.
 	batchSize  = 500
 	batchBytes = 4 << 20
+	// batchHeaders is about what the headers of a fact in a batch take.
+	batchHeaders = 256
 )
 
-// answerTimeout bounds the wait for an acknowledgement; the slowest disks in use take a tenth of a second. A server whose
-// disk fails gives no answer at all.
-const answerTimeout = 10 * time.Second
+const (
+	// answerTimeout bounds the wait for an acknowledgement; the slowest disks in use take a tenth of a second. A server
+	// whose disk fails gives no answer at all.
+	answerTimeout = 10 * time.Second
+	// reconnectTimeout bounds how long facts wait for a lost connection: restarts and elections of the server take less,
+	// and whoever publishes should know before long. It is well below the time for which the log knows ids, so that what
+	// was stored without an answer is not stored again.
+	reconnectTimeout = 6 * time.Second
+	// fenceAttempts bounds how often a fact is sent again because its epoch was carried to another place.
+	fenceAttempts = 5
+)
 
-// Draft is a fact to publish.
-type Draft struct {
-	Subject string
-	// Fact must have its body. The producer's fields are filled in by publishing.
-	Fact *ringfencev1.Fact
-	// ID makes publishing idempotent: within two minutes the log takes one fact for an id. Optional. Facts that go in a
-	// batch go without it, for the log refuses a whole batch for one id that it knows.
-	ID string
-}
-
-// Producer publishes facts under one name, one at a time and in order. It is safe for concurrent use.
+// Producer publishes facts under one name, in order. It is safe for concurrent use: what several callers publish at once is
+// gathered, so that it is calm and each fact waits for a sync of its own, or there is pressure and many share one. Nothing is
+// dropped: a caller waits until its facts are stored or refused. Facts are written in a goroutine that ends when nothing
+// waits.
 type Producer struct {
-	log  *Log
-	name string
+	log     *Log
+	name    string
+	metrics *PublishMetrics
+	epoch   *ringfencev1.Epoch // nil for one that does not lead
+	fence   atomic.Uint64      // sequence of the epoch
+	session string             // makes ids unique
 
-	mu         sync.Mutex
+	mu      sync.Mutex
+	waiting []*pending
+	writing bool
+
+	// The rest is the writing goroutine's.
+	attempts   uint64
 	counter    uint64
 	last       uint64 // sequence of the newest acknowledgement
 	reconnects uint64 // of the connection when the incarnation was last verified
 }
 
-// Producer gives a producer of facts. The name is that of the service: watcher, pce-bridge, policy-store.
+// pending is a fact that waits to be stored.
+type pending struct {
+	subject  string
+	encoded  []byte
+	call     *publication
+	since    time.Time
+	sequence uint64
+}
+
+// publication is one call's facts.
+type publication struct {
+	ctx    context.Context
+	left   int   // facts that are neither stored nor refused
+	err    error // why those that are not stored are not
+	done   chan struct{}
+	facts  []*pending
+	failed bool
+}
+
+// Producer gives a producer of facts that writes beside whoever leads. The name is that of the service: watcher,
+// pce-bridge, policy-store. Services Lead.
 func (l *Log) Producer(name string) *Producer {
-	return &Producer{log: l, name: name, reconnects: l.reconnects}
+	return &Producer{log: l, name: name, reconnects: l.reconnects, session: nuid.Next()}
 }
 
-// Publish stores one fact and gives its sequence; without error it is on disk. Errors name the subject. After ErrFull,
-// ErrNoAnswer and errors of the connection publish again, with back-off; after ErrIncarnation open the log anew;
-// ErrTooLarge is final. ErrNoAnswer and errors of the connection leave open whether the fact was stored.
+// Publish stores one fact and gives its sequence; without error it is on disk. Errors name the subject. While the
+// connection is lost it waits for some seconds. After ErrFull, ErrNoAnswer and errors of the connection publish again,
+// with back-off; after ErrIncarnation open the log anew; ErrDeposed and ErrTooLarge are final. ErrNoAnswer, errors of the
+// connection and the end of ctx leave open whether the fact was stored.
 func (p *Producer) Publish(ctx context.Context, d Draft) (uint64, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.check(ctx, d.Subject); err != nil {
-		return 0, err
-	}
-	msg, err := p.message(d, p.counter+1)
+	c, err := p.publish(ctx, []Draft{d})
 	if err != nil {
 		return 0, err
 	}
-	if d.ID != "" {
-		msg.Header.Set(jetstream.MsgIDHeader, d.ID)
-	}
-	var ack *jetstream.PubAck
-	err = call(ctx, p.log.nc, func(ctx context.Context) (err error) {
-		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-		defer cancel()
-		ack, err = p.log.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(streamFacts), jetstream.WithRetryAttempts(0))
-		return err
-	})
-	if err != nil {
-		return 0, refusal(d.Subject, err)
-	}
-	if ack.Duplicate {
-		return ack.Sequence, nil
-	}
-	return ack.Sequence, p.stored(d.Subject, ack.Sequence, 1)
+	return c.facts[0].sequence, nil
 }
 
-// PublishAll stores facts in order. Up to fifty go one by one, more in atomic batches of up to 500. After an error the
-// facts before the one that it names are stored.
+// PublishAll stores facts in order. After an error the facts before the one that it names are stored.
 func (p *Producer) PublishAll(ctx context.Context, ds []Draft) error {
-	if len(ds) <= batchAbove {
-		for _, d := range ds {
-			if _, err := p.Publish(ctx, d); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for len(ds) > 0 {
-		n, err := p.publishBatch(ctx, ds)
-		if err != nil {
+		n := min(len(ds), batchSize)
+		if _, err := p.publish(ctx, ds[:n]); err != nil {
 			return err
 		}
 		ds = ds[n:]
@@ -109,34 +113,226 @@ func (p *Producer) PublishAll(ctx context.Context, ds []Draft) error {
 	return nil
 }
 
-// publishBatch stores as many of the first drafts as one batch takes, all or none, and says how many.
-func (p *Producer) publishBatch(ctx context.Context, ds []Draft) (int, error) {
-	if err := p.check(ctx, ds[0].Subject); err != nil {
+// publish has facts written and waits for it. A fact that cannot be encoded leaves those before it.
+func (p *Producer) publish(ctx context.Context, ds []Draft) (*publication, error) {
+	c := &publication{ctx: ctx, done: make(chan struct{}), facts: make([]*pending, 0, len(ds))}
+	var refused error
+	now := time.Now()
+	for _, d := range ds {
+		encoded, err := encodeDraft(p.name, d, p.log.nc.MaxPayload())
+		if refused = err; err != nil {
+			break
+		}
+		c.facts = append(c.facts, &pending{subject: d.Subject, encoded: encoded, call: c, since: now})
+	}
+	if c.left = len(c.facts); c.left == 0 {
+		return c, refused
+	}
+	p.enqueue(c)
+	select {
+	case <-c.done:
+		if c.err != nil {
+			return c, c.err
+		}
+		return c, refused
+	case <-ctx.Done():
+		return c, fmt.Errorf("%s: %w", c.facts[0].subject, ctx.Err())
+	}
+}
+
+func (p *Producer) enqueue(c *publication) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting = append(p.waiting, c.facts...)
+	p.metrics.queued(len(p.waiting))
+	if !p.writing {
+		p.writing = true
+		go p.write()
+	}
+}
+
+// write stores what waits until nothing does.
+func (p *Producer) write() {
+	for facts := p.take(); len(facts) > 0; facts = p.take() {
+		last, err := p.insist(facts)
+		p.metrics.published(facts, err)
+		for i, f := range facts {
+			f.sequence = last - uint64(len(facts)-1-i)
+			f.call.settle(f.subject, err)
+		}
+	}
+}
+
+// settle takes in that one more fact is stored, or that it is not. After one that is not, those behind it are not tried.
+func (c *publication) settle(subject string, err error) {
+	if c.failed {
+		return
+	}
+	if c.left--; err == nil && c.left > 0 {
+		return
+	}
+	if err != nil {
+		c.err, c.failed = fmt.Errorf("%s: %w", subject, err), true
+	}
+	close(c.done)
+}
+
+// take gives the facts to store next: one when it is calm, else as many as a batch holds. Without any the writing ends.
+func (p *Producer) take() []*pending {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting = slices.DeleteFunc(p.waiting, func(f *pending) bool { return f.call.failed || f.call.ctx.Err() != nil })
+	p.metrics.queued(len(p.waiting))
+	n := len(p.waiting)
+	switch {
+	case n == 0:
+		p.writing, p.waiting = false, nil
+		return nil
+	case n <= batchAbove:
+		n = 1
+	default:
+		n = fitting(p.waiting[:min(n, batchSize)])
+	}
+	facts := p.waiting[:n:n]
+	p.waiting = p.waiting[n:]
+	return facts
+}
+
+// fitting says how many of the first facts one batch takes by their size.
+func fitting(facts []*pending) int {
+	bytes := 0
+	for i, f := range facts {
+		if bytes += len(f.subject) + len(f.encoded) + sealBytes + batchHeaders; bytes > batchBytes && i > 0 {
+			return i
+		}
+	}
+	return len(facts)
+}
+
+// insist stores facts, all or none, and gives the sequence of the last. It tries again where that can help: when the
+// connection was lost, and when the epoch was carried to another place.
+func (p *Producer) insist(facts []*pending) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), reconnectTimeout)
+	defer cancel()
+	p.attempts++
+	id := p.session + "." + strconv.FormatUint(p.attempts, 10)
+	patience, fenced := patience(), 0
+	for again := false; ; again = true {
+		last, err := p.store(ctx, facts, id, again)
+		switch {
+		case err == nil:
+			p.counter += uint64(len(facts))
+			return last, p.follows(last)
+		case isWrongLast(err) && p.epoch != nil && fenced < fenceAttempts:
+			fenced++
+			if err := p.adopt(ctx); err != nil {
+				return 0, fmt.Errorf("not stored: %w", err)
+			}
+			continue
+		case !isUnreachable(err) || p.log.nc.IsClosed() || !wanted(facts):
+			return 0, verdict(err)
+		}
+		p.metrics.retried()
+		if !pause(ctx, patience.NextBackOff()) {
+			return 0, verdict(err)
+		}
+	}
+}
+
+// wanted tells whether anybody still waits for one of the facts.
+func wanted(facts []*pending) bool {
+	return slices.ContainsFunc(facts, func(f *pending) bool { return f.call.ctx.Err() == nil })
+}
+
+// isUnreachable tells whether there was nobody to store a fact, so that the next try may find somebody.
+func isUnreachable(err error) bool {
+	return errors.Is(err, errNotConnected) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
+// store sends facts once. again says that an earlier try may have stored them.
+func (p *Producer) store(ctx context.Context, facts []*pending, id string, again bool) (last uint64, err error) {
+	if err := p.check(ctx); err != nil {
 		return 0, err
 	}
-	var messages []*nats.Msg
-	bytes := 0
-	for _, d := range ds[:min(len(ds), batchSize)] {
-		msg, err := p.message(d, p.counter+uint64(len(messages))+1)
+	messages := make([]*nats.Msg, len(facts))
+	for i, f := range facts {
+		messages[i] = nats.NewMsg(f.subject)
+		messages[i].Data = seal(f.encoded, p.counter+uint64(i)+1)
+	}
+	// The first is enough of a batch, which is stored whole or not at all.
+	messages[0].Header.Set(jetstream.MsgIDHeader, id)
+	p.fenceHeaders(messages[0].Header.Set)
+	err = call(ctx, p.log.nc, func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		last, err = p.send(ctx, messages)
+		return err
+	})
+	if again && isDuplicate(err) {
+		return p.confirm(ctx, messages[len(messages)-1])
+	}
+	return last, err
+}
+
+// confirm looks up the last message of a batch whose first the log holds, and gives its sequence. The log stores batches
+// whole, but for what a power cut leaves of one.
+func (p *Producer) confirm(ctx context.Context, last *nats.Msg) (uint64, error) {
+	s, err := p.log.stream(ctx, streamFacts)
+	if err != nil {
+		return 0, err
+	}
+	stored, err := s.GetLastMsgForSubject(ctx, last.Subject)
+	if err != nil {
+		return 0, fmt.Errorf("look up what was stored: %w", err)
+	}
+	if !bytes.Equal(stored.Data, last.Data) {
+		return 0, errors.New("the log holds a part of these facts only: publish them again")
+	}
+	return stored.Sequence, nil
+}
+
+// send has the log store messages and gives the sequence of the last.
+func (p *Producer) send(ctx context.Context, messages []*nats.Msg) (uint64, error) {
+	if len(messages) > 1 {
+		ack, err := jetstreamext.PublishMsgBatch(ctx, p.log.js, messages)
 		if err != nil {
 			return 0, err
 		}
-		if bytes += msg.Size(); bytes > batchBytes && len(messages) > 0 {
-			break
-		}
-		messages = append(messages, msg)
+		return ack.Sequence, nil
 	}
-	var ack *jetstreamext.BatchAck
-	err := call(ctx, p.log.nc, func(ctx context.Context) (err error) {
-		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-		defer cancel()
-		ack, err = jetstreamext.PublishMsgBatch(ctx, p.log.js, messages)
-		return err
-	})
+	ack, err := p.log.js.PublishMsg(ctx, messages[0], jetstream.WithExpectStream(streamFacts), jetstream.WithRetryAttempts(0))
 	if err != nil {
-		return 0, fmt.Errorf("batch of %d facts: %w", len(messages), refusal(ds[0].Subject, err))
+		return 0, err
 	}
-	return len(messages), p.stored(ds[0].Subject, ack.Sequence, uint64(len(messages)))
+	return ack.Sequence, nil
+}
+
+// isDuplicate tells whether the log refused a batch because it holds it.
+func isDuplicate(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == codeBatchDuplicate
+}
+
+// check makes sure that the log is still the one that was opened: it can have become another only behind a reconnect.
+func (p *Producer) check(ctx context.Context) error {
+	now := p.log.nc.Stats().Reconnects
+	if now == p.reconnects {
+		return nil
+	}
+	if _, err := p.log.verify(ctx); err != nil {
+		return err
+	}
+	p.reconnects = now
+	return nil
+}
+
+// follows takes an acknowledgement in. A sequence that goes back is another log's.
+func (p *Producer) follows(sequence uint64) error {
+	if sequence <= p.last {
+		return fmt.Errorf("%w: sequence %d after %d", ErrIncarnation, sequence, p.last)
+	}
+	p.last = sequence
+	return nil
 }
 
 // Synced says in the log that everything that this producer knew at its start is in it, in this incarnation.
@@ -148,53 +344,3 @@ func (p *Producer) Synced(ctx context.Context) error {
 	})
 	return err
 }
-
-// check makes sure that the log is still the one that was opened: it can have become another only behind a reconnect.
-func (p *Producer) check(ctx context.Context, subject string) error {
-	now := p.log.nc.Stats().Reconnects
-	if now == p.reconnects {
-		return nil
-	}
-	if _, err := p.log.verify(ctx); err != nil {
-		return fmt.Errorf("%s: not stored: %w", subject, err)
-	}
-	p.reconnects = now
-	return nil
-}
-
-// stored takes an acknowledgement in. A sequence that goes back is another log's.
-func (p *Producer) stored(subject string, sequence, facts uint64) error {
-	p.counter += facts
-	if sequence <= p.last {
-		return fmt.Errorf("%s: %w: sequence %d after %d", subject, ErrIncarnation, sequence, p.last)
-	}
-	p.last = sequence
-	return nil
-}
-
-// message encodes a draft, leaving the caller's fact as it is.
-func (p *Producer) message(d Draft, counter uint64) (*nats.Msg, error) {
-	if err := validSubject(d.Subject); err != nil {
-		return nil, err
-	}
-	if d.Fact.GetBody() == nil {
-		return nil, fmt.Errorf("%s: %w", d.Subject, errors.New("a fact needs a body"))
-	}
-	fact := &ringfencev1.Fact{Producer: p.name, Counter: counter, ObservedAt: timestamppb.New(time.Now()), Body: d.Fact.GetBody()}
-	if at := d.Fact.GetObservedAt(); at != nil {
-		fact.ObservedAt = at
-	}
-	data, err := proto.Marshal(fact)
-	if err != nil {
-		return nil, fmt.Errorf("%s: encode: %w", d.Subject, err)
-	}
-	if limit := p.log.nc.MaxPayload(); limit > 0 && int64(len(data))+headerRoom > limit {
-		return nil, fmt.Errorf("%s: %w: %d bytes, the limit is %d", d.Subject, ErrTooLarge, len(data), limit-headerRoom)
-	}
-	msg := nats.NewMsg(d.Subject)
-	msg.Data = data
-	return msg, nil
-}
-
-// headerRoom is what the headers of a message may take of the server's limit.
-const headerRoom = 1024

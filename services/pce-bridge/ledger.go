@@ -42,9 +42,14 @@ type manifest struct {
 	entries map[string]string
 }
 
-// openLedger reads what the log holds.
-func openLedger(ctx context.Context, log *eventlog.Log, m *metrics) (*ledger, error) {
-	l := &ledger{log: log, producer: log.Producer(producerName), metrics: m, held: map[string]*ringfencev1.Fact{}}
+// openLedger shuts out whoever wrote before, and then reads what the log holds. holder names this process.
+func openLedger(ctx context.Context, log *eventlog.Log, holder string, m *metrics) (*ledger, error) {
+	producer, err := log.Lead(ctx, producerName, holder)
+	if err != nil {
+		return nil, err
+	}
+	producer.Observe(m.publish)
+	l := &ledger{log: log, producer: producer, metrics: m, held: map[string]*ringfencev1.Fact{}}
 	chunks := map[string]eventlog.Entry{}
 	filters := []string{"facts.pce.provisioned.>", eventlog.SettingsSubject, eventlog.LinkSubject, eventlog.SyncedSubject(producerName)}
 	for _, kind := range slices.Concat(unversionedKinds, []string{acknowledgedKind}) {

@@ -1,6 +1,10 @@
 package pcebridge
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+)
 
 // metrics of the bridge, all named ringfence_pce_bridge_*.
 type metrics struct {
@@ -12,6 +16,7 @@ type metrics struct {
 	workloads prometheus.Gauge
 	reports   *prometheus.CounterVec
 	linkUp    prometheus.Gauge
+	publish   *eventlog.PublishMetrics
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -23,6 +28,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		return prometheus.GaugeOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help}
 	}
 	m := &metrics{
+		publish:   eventlog.NewPublishMetrics(registry),
 		polls:     prometheus.NewCounter(counter("polls_total", "Times the console was asked for changes.")),
 		failures:  prometheus.NewCounterVec(counter("failures_total", "Failures by kind: those of the console's client, malformed, log."), []string{"kind"}),
 		version:   prometheus.NewGauge(gauge("policy_version", "Version of the policy that was committed to the log last.")),

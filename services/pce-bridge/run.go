@@ -3,6 +3,8 @@ package pcebridge
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,6 +35,10 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	defer svc.Close()
+	holder, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("the host's name: %w", err)
+	}
 	client, err := config.client()
 	if err != nil {
 		return err
@@ -46,7 +52,7 @@ func Run(ctx context.Context, config Config) error {
 	m := newMetrics(svc.Metrics)
 	b := &bridge{
 		config: config, log: svc.Log, client: client, agent: client.Agent(config.ClusterID), metrics: m,
-		link: newLink(config.linkDownAfter(), m), ready: svc.Ready, complaints: map[string]string{},
+		holder: holder, link: newLink(config.linkDownAfter(), m), ready: svc.Ready, complaints: map[string]string{},
 	}
 	b.serve(ctx, nc)
 	return nil
@@ -59,8 +65,10 @@ type bridge struct {
 	client  *pce.Client
 	agent   *pce.Agent
 	metrics *metrics
-	link    *link
-	ready   func(component string, err error)
+	// holder names this process in the log's epochs.
+	holder string
+	link   *link
+	ready  func(component string, err error)
 	// committed is the version that the log has in force.
 	committed atomic.Int64
 
@@ -87,9 +95,16 @@ func (b *bridge) serve(ctx context.Context, nc *nats.Conn) {
 		if time.Since(started) > time.Minute {
 			wait.Reset()
 		}
-		sleep(ctx, wait.NextBackOff())
+		pause := wait.NextBackOff()
+		if errors.Is(err, eventlog.ErrDeposed) {
+			pause = max(pause, deposedPause)
+		}
+		sleep(ctx, pause)
 	}
 }
+
+// deposedPause is how long a bridge keeps still after another took its place: one of the two is about to end.
+const deposedPause = 30 * time.Second
 
 func (b *bridge) logBackoff() *backoff.ExponentialBackOff {
 	wait := backoff.NewExponentialBackOff()
@@ -103,7 +118,7 @@ func (b *bridge) session(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	held, err := openLedger(ctx, log, b.metrics)
+	held, err := openLedger(ctx, log, b.holder, b.metrics)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,10 @@
 package watcher
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+)
 
 type metrics struct {
 	facts   *prometheus.CounterVec
@@ -9,10 +13,12 @@ type metrics struct {
 	relists prometheus.Counter
 	lag     prometheus.Histogram
 	leader  prometheus.Gauge
+	publish *eventlog.PublishMetrics
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
 	m := &metrics{
+		publish: eventlog.NewPublishMetrics(registry),
 		facts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ringfence_watcher_facts_total",
 			Help: "Facts written, by kind of object and by whether it was seen or is gone.",

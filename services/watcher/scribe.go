@@ -34,6 +34,10 @@ type scribe struct {
 	metrics *metrics
 	// ready is told whether the log is up to date with the cluster.
 	ready func(error)
+	// holder names this process in the log's epochs.
+	holder string
+	// term is how long a lease lasts that is not renewed: by then, whoever was deposed knows.
+	term time.Duration
 	// synced is the incarnation in which this process last said that it is in sync.
 	synced string
 }
@@ -56,6 +60,9 @@ func (s *scribe) Run(ctx context.Context) {
 			patience.Reset()
 		}
 		wait := patience.NextBackOff()
+		if errors.Is(err, eventlog.ErrDeposed) {
+			wait = max(wait, s.term)
+		}
 		s.log.Warn().Err(err).Dur("again_in", wait).Msg("facts could not be written; cluster and log will be compared again")
 		select {
 		case <-ctx.Done():
@@ -75,7 +82,12 @@ func (s *scribe) session(ctx context.Context) (inSync bool, err error) {
 	go func() { defer close(watched); cancel(log.Watch(ctx)) }()
 	defer func() { cancel(nil); <-watched }()
 
-	w := writing{scribe: s, producer: log.Producer(Producer)}
+	// Whoever wrote before is shut out first: nothing changes any more in what is read then.
+	w := writing{scribe: s}
+	if w.producer, err = log.Lead(ctx, Producer, s.holder); err != nil {
+		return false, err
+	}
+	w.producer.Observe(s.metrics.publish)
 	if w.ledger, err = readLedger(ctx, log); err != nil {
 		return false, err
 	}

@@ -88,7 +88,7 @@ func run(ctx context.Context, cfg Config, svc *service.Service, client kubernete
 		return err
 	}
 	scribe := &scribe{
-		cluster: cluster, dirty: dirty, log: svc.Log, metrics: newMetrics(svc.Metrics),
+		cluster: cluster, dirty: dirty, holder: identity, term: cfg.LeaseDuration, log: svc.Log, metrics: newMetrics(svc.Metrics),
 		ready: func(err error) { svc.Ready(componentLog, err) },
 	}
 	election := election{

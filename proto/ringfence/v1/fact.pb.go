@@ -142,6 +142,9 @@ type Fact struct {
 	Counter uint64 `protobuf:"varint,2,opt,name=counter,proto3" json:"counter,omitempty"`
 	// observed_at is the producer's clock. It orders nothing.
 	ObservedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=observed_at,json=observedAt,proto3" json:"observed_at,omitempty"`
+	// checksum is the first eight bytes, big endian, of the SHA-256 of the encoded fact before this field, which a producer
+	// writes last. Zero where it is not known.
+	Checksum uint64 `protobuf:"fixed64,4,opt,name=checksum,proto3" json:"checksum,omitempty"`
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Fact_Gone
@@ -163,6 +166,7 @@ type Fact struct {
 	//	*Fact_Synced
 	//	*Fact_Settings
 	//	*Fact_PceLink
+	//	*Fact_Epoch
 	Body          isFact_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -217,6 +221,13 @@ func (x *Fact) GetObservedAt() *timestamppb.Timestamp {
 		return x.ObservedAt
 	}
 	return nil
+}
+
+func (x *Fact) GetChecksum() uint64 {
+	if x != nil {
+		return x.Checksum
+	}
+	return 0
 }
 
 func (x *Fact) GetBody() isFact_Body {
@@ -397,6 +408,15 @@ func (x *Fact) GetPceLink() *PceLink {
 	return nil
 }
 
+func (x *Fact) GetEpoch() *Epoch {
+	if x != nil {
+		if x, ok := x.Body.(*Fact_Epoch); ok {
+			return x.Epoch
+		}
+	}
+	return nil
+}
+
 type isFact_Body interface {
 	isFact_Body()
 }
@@ -480,6 +500,10 @@ type Fact_PceLink struct {
 	PceLink *PceLink `protobuf:"bytes,62,opt,name=pce_link,json=pceLink,proto3,oneof"`
 }
 
+type Fact_Epoch struct {
+	Epoch *Epoch `protobuf:"bytes,63,opt,name=epoch,proto3,oneof"`
+}
+
 func (*Fact_Gone) isFact_Body() {}
 
 func (*Fact_Namespace) isFact_Body() {}
@@ -517,6 +541,8 @@ func (*Fact_Synced) isFact_Body() {}
 func (*Fact_Settings) isFact_Body() {}
 
 func (*Fact_PceLink) isFact_Body() {}
+
+func (*Fact_Epoch) isFact_Body() {}
 
 // Gone is the tombstone of an object.
 type Gone struct {
@@ -617,6 +643,70 @@ func (x *Synced) GetIncarnation() string {
 	return ""
 }
 
+// Epoch begins the time in which one process writes a producer's facts. The log refuses facts of the epochs before. It is
+// no input of policy.
+type Epoch struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Producer string                 `protobuf:"bytes,1,opt,name=producer,proto3" json:"producer,omitempty"`
+	// number rises with every epoch of the producer.
+	Number uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// holder names the process, and is never used twice.
+	Holder        string `protobuf:"bytes,3,opt,name=holder,proto3" json:"holder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Epoch) Reset() {
+	*x = Epoch{}
+	mi := &file_ringfence_v1_fact_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Epoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Epoch) ProtoMessage() {}
+
+func (x *Epoch) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_fact_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
+func (*Epoch) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Epoch) GetProducer() string {
+	if x != nil {
+		return x.Producer
+	}
+	return ""
+}
+
+func (x *Epoch) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Epoch) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
 // Settings that change policy. Being a fact, a change of them replays exactly.
 type Settings struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -640,7 +730,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_ringfence_v1_fact_proto_msgTypes[3]
+	mi := &file_ringfence_v1_fact_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +742,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_fact_proto_msgTypes[3]
+	mi := &file_ringfence_v1_fact_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +755,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{3}
+	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Settings) GetClusterId() string {
@@ -736,7 +826,7 @@ type PceLink struct {
 
 func (x *PceLink) Reset() {
 	*x = PceLink{}
-	mi := &file_ringfence_v1_fact_proto_msgTypes[4]
+	mi := &file_ringfence_v1_fact_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +838,7 @@ func (x *PceLink) String() string {
 func (*PceLink) ProtoMessage() {}
 
 func (x *PceLink) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_fact_proto_msgTypes[4]
+	mi := &file_ringfence_v1_fact_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +851,7 @@ func (x *PceLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PceLink.ProtoReflect.Descriptor instead.
 func (*PceLink) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{4}
+	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PceLink) GetUp() bool {
@@ -782,13 +872,14 @@ var File_ringfence_v1_fact_proto protoreflect.FileDescriptor
 
 const file_ringfence_v1_fact_proto_rawDesc = "" +
 	"\n" +
-	"\x17ringfence/v1/fact.proto\x12\fringfence.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dringfence/v1/kubernetes.proto\x1a\x16ringfence/v1/pce.proto\"\x8f\n" +
+	"\x17ringfence/v1/fact.proto\x12\fringfence.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dringfence/v1/kubernetes.proto\x1a\x16ringfence/v1/pce.proto\"\xd8\n" +
 	"\n" +
 	"\x04Fact\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12\x18\n" +
 	"\acounter\x18\x02 \x01(\x04R\acounter\x12;\n" +
 	"\vobserved_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"observedAt\x12(\n" +
+	"observedAt\x12\x1a\n" +
+	"\bchecksum\x18\x04 \x01(\x06R\bchecksum\x12(\n" +
 	"\x04gone\x18\n" +
 	" \x01(\v2\x12.ringfence.v1.GoneH\x00R\x04gone\x127\n" +
 	"\tnamespace\x18\x14 \x01(\v2\x17.ringfence.v1.NamespaceH\x00R\tnamespace\x12(\n" +
@@ -809,13 +900,18 @@ const file_ringfence_v1_fact_proto_rawDesc = "" +
 	"\x15acknowledged_workload\x18/ \x01(\v2\".ringfence.v1.AcknowledgedWorkloadH\x00R\x14acknowledgedWorkload\x12.\n" +
 	"\x06synced\x18< \x01(\v2\x14.ringfence.v1.SyncedH\x00R\x06synced\x124\n" +
 	"\bsettings\x18= \x01(\v2\x16.ringfence.v1.SettingsH\x00R\bsettings\x122\n" +
-	"\bpce_link\x18> \x01(\v2\x15.ringfence.v1.PceLinkH\x00R\apceLinkB\x06\n" +
+	"\bpce_link\x18> \x01(\v2\x15.ringfence.v1.PceLinkH\x00R\apceLink\x12+\n" +
+	"\x05epoch\x18? \x01(\v2\x13.ringfence.v1.EpochH\x00R\x05epochB\x06\n" +
 	"\x04body\"\x18\n" +
 	"\x04Gone\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\"F\n" +
 	"\x06Synced\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"\x97\x04\n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"S\n" +
+	"\x05Epoch\x12\x1a\n" +
+	"\bproducer\x18\x01 \x01(\tR\bproducer\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06holder\x18\x03 \x01(\tR\x06holder\"\x97\x04\n" +
 	"\bSettings\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
@@ -854,62 +950,64 @@ func file_ringfence_v1_fact_proto_rawDescGZIP() []byte {
 }
 
 var file_ringfence_v1_fact_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_ringfence_v1_fact_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_ringfence_v1_fact_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_ringfence_v1_fact_proto_goTypes = []any{
 	(DegradedModePolicyFail)(0),      // 0: ringfence.v1.DegradedModePolicyFail
 	(NetworkType)(0),                 // 1: ringfence.v1.NetworkType
 	(*Fact)(nil),                     // 2: ringfence.v1.Fact
 	(*Gone)(nil),                     // 3: ringfence.v1.Gone
 	(*Synced)(nil),                   // 4: ringfence.v1.Synced
-	(*Settings)(nil),                 // 5: ringfence.v1.Settings
-	(*PceLink)(nil),                  // 6: ringfence.v1.PceLink
-	(*timestamppb.Timestamp)(nil),    // 7: google.protobuf.Timestamp
-	(*Namespace)(nil),                // 8: ringfence.v1.Namespace
-	(*Node)(nil),                     // 9: ringfence.v1.Node
-	(*Pod)(nil),                      // 10: ringfence.v1.Pod
-	(*Service)(nil),                  // 11: ringfence.v1.Service
-	(*KubernetesWorkload)(nil),       // 12: ringfence.v1.KubernetesWorkload
-	(*EndpointSlice)(nil),            // 13: ringfence.v1.EndpointSlice
-	(*LabelMap)(nil),                 // 14: ringfence.v1.LabelMap
-	(*PceObject)(nil),                // 15: ringfence.v1.PceObject
-	(*Provisioned)(nil),              // 16: ringfence.v1.Provisioned
-	(*Label)(nil),                    // 17: ringfence.v1.Label
-	(*ContainerWorkloadProfile)(nil), // 18: ringfence.v1.ContainerWorkloadProfile
-	(*LabelDimension)(nil),           // 19: ringfence.v1.LabelDimension
-	(*PceWorkload)(nil),              // 20: ringfence.v1.PceWorkload
-	(*PairingProfile)(nil),           // 21: ringfence.v1.PairingProfile
-	(*AcknowledgedWorkload)(nil),     // 22: ringfence.v1.AcknowledgedWorkload
-	(EnforcementMode)(0),             // 23: ringfence.v1.EnforcementMode
+	(*Epoch)(nil),                    // 5: ringfence.v1.Epoch
+	(*Settings)(nil),                 // 6: ringfence.v1.Settings
+	(*PceLink)(nil),                  // 7: ringfence.v1.PceLink
+	(*timestamppb.Timestamp)(nil),    // 8: google.protobuf.Timestamp
+	(*Namespace)(nil),                // 9: ringfence.v1.Namespace
+	(*Node)(nil),                     // 10: ringfence.v1.Node
+	(*Pod)(nil),                      // 11: ringfence.v1.Pod
+	(*Service)(nil),                  // 12: ringfence.v1.Service
+	(*KubernetesWorkload)(nil),       // 13: ringfence.v1.KubernetesWorkload
+	(*EndpointSlice)(nil),            // 14: ringfence.v1.EndpointSlice
+	(*LabelMap)(nil),                 // 15: ringfence.v1.LabelMap
+	(*PceObject)(nil),                // 16: ringfence.v1.PceObject
+	(*Provisioned)(nil),              // 17: ringfence.v1.Provisioned
+	(*Label)(nil),                    // 18: ringfence.v1.Label
+	(*ContainerWorkloadProfile)(nil), // 19: ringfence.v1.ContainerWorkloadProfile
+	(*LabelDimension)(nil),           // 20: ringfence.v1.LabelDimension
+	(*PceWorkload)(nil),              // 21: ringfence.v1.PceWorkload
+	(*PairingProfile)(nil),           // 22: ringfence.v1.PairingProfile
+	(*AcknowledgedWorkload)(nil),     // 23: ringfence.v1.AcknowledgedWorkload
+	(EnforcementMode)(0),             // 24: ringfence.v1.EnforcementMode
 }
 var file_ringfence_v1_fact_proto_depIdxs = []int32{
-	7,  // 0: ringfence.v1.Fact.observed_at:type_name -> google.protobuf.Timestamp
+	8,  // 0: ringfence.v1.Fact.observed_at:type_name -> google.protobuf.Timestamp
 	3,  // 1: ringfence.v1.Fact.gone:type_name -> ringfence.v1.Gone
-	8,  // 2: ringfence.v1.Fact.namespace:type_name -> ringfence.v1.Namespace
-	9,  // 3: ringfence.v1.Fact.node:type_name -> ringfence.v1.Node
-	10, // 4: ringfence.v1.Fact.pod:type_name -> ringfence.v1.Pod
-	11, // 5: ringfence.v1.Fact.service:type_name -> ringfence.v1.Service
-	12, // 6: ringfence.v1.Fact.kubernetes_workload:type_name -> ringfence.v1.KubernetesWorkload
-	13, // 7: ringfence.v1.Fact.endpoint_slice:type_name -> ringfence.v1.EndpointSlice
-	14, // 8: ringfence.v1.Fact.label_map:type_name -> ringfence.v1.LabelMap
-	15, // 9: ringfence.v1.Fact.pce_object:type_name -> ringfence.v1.PceObject
-	16, // 10: ringfence.v1.Fact.provisioned:type_name -> ringfence.v1.Provisioned
-	17, // 11: ringfence.v1.Fact.label:type_name -> ringfence.v1.Label
-	18, // 12: ringfence.v1.Fact.container_workload_profile:type_name -> ringfence.v1.ContainerWorkloadProfile
-	19, // 13: ringfence.v1.Fact.label_dimension:type_name -> ringfence.v1.LabelDimension
-	20, // 14: ringfence.v1.Fact.pce_workload:type_name -> ringfence.v1.PceWorkload
-	21, // 15: ringfence.v1.Fact.pairing_profile:type_name -> ringfence.v1.PairingProfile
-	22, // 16: ringfence.v1.Fact.acknowledged_workload:type_name -> ringfence.v1.AcknowledgedWorkload
+	9,  // 2: ringfence.v1.Fact.namespace:type_name -> ringfence.v1.Namespace
+	10, // 3: ringfence.v1.Fact.node:type_name -> ringfence.v1.Node
+	11, // 4: ringfence.v1.Fact.pod:type_name -> ringfence.v1.Pod
+	12, // 5: ringfence.v1.Fact.service:type_name -> ringfence.v1.Service
+	13, // 6: ringfence.v1.Fact.kubernetes_workload:type_name -> ringfence.v1.KubernetesWorkload
+	14, // 7: ringfence.v1.Fact.endpoint_slice:type_name -> ringfence.v1.EndpointSlice
+	15, // 8: ringfence.v1.Fact.label_map:type_name -> ringfence.v1.LabelMap
+	16, // 9: ringfence.v1.Fact.pce_object:type_name -> ringfence.v1.PceObject
+	17, // 10: ringfence.v1.Fact.provisioned:type_name -> ringfence.v1.Provisioned
+	18, // 11: ringfence.v1.Fact.label:type_name -> ringfence.v1.Label
+	19, // 12: ringfence.v1.Fact.container_workload_profile:type_name -> ringfence.v1.ContainerWorkloadProfile
+	20, // 13: ringfence.v1.Fact.label_dimension:type_name -> ringfence.v1.LabelDimension
+	21, // 14: ringfence.v1.Fact.pce_workload:type_name -> ringfence.v1.PceWorkload
+	22, // 15: ringfence.v1.Fact.pairing_profile:type_name -> ringfence.v1.PairingProfile
+	23, // 16: ringfence.v1.Fact.acknowledged_workload:type_name -> ringfence.v1.AcknowledgedWorkload
 	4,  // 17: ringfence.v1.Fact.synced:type_name -> ringfence.v1.Synced
-	5,  // 18: ringfence.v1.Fact.settings:type_name -> ringfence.v1.Settings
-	6,  // 19: ringfence.v1.Fact.pce_link:type_name -> ringfence.v1.PceLink
-	0,  // 20: ringfence.v1.Settings.degraded_mode_policy_fail:type_name -> ringfence.v1.DegradedModePolicyFail
-	1,  // 21: ringfence.v1.Settings.network_type:type_name -> ringfence.v1.NetworkType
-	23, // 22: ringfence.v1.Settings.start_policy:type_name -> ringfence.v1.EnforcementMode
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	6,  // 18: ringfence.v1.Fact.settings:type_name -> ringfence.v1.Settings
+	7,  // 19: ringfence.v1.Fact.pce_link:type_name -> ringfence.v1.PceLink
+	5,  // 20: ringfence.v1.Fact.epoch:type_name -> ringfence.v1.Epoch
+	0,  // 21: ringfence.v1.Settings.degraded_mode_policy_fail:type_name -> ringfence.v1.DegradedModePolicyFail
+	1,  // 22: ringfence.v1.Settings.network_type:type_name -> ringfence.v1.NetworkType
+	24, // 23: ringfence.v1.Settings.start_policy:type_name -> ringfence.v1.EnforcementMode
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_fact_proto_init() }
@@ -939,15 +1037,16 @@ func file_ringfence_v1_fact_proto_init() {
 		(*Fact_Synced)(nil),
 		(*Fact_Settings)(nil),
 		(*Fact_PceLink)(nil),
+		(*Fact_Epoch)(nil),
 	}
-	file_ringfence_v1_fact_proto_msgTypes[3].OneofWrappers = []any{}
+	file_ringfence_v1_fact_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_fact_proto_rawDesc), len(file_ringfence_v1_fact_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -134,8 +134,7 @@ func factOf(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (
 
 // DigestOf is the digest of a fact's body, whatever resource version it was seen at and whoever published it.
 func DigestOf(fact *ringfencev1.Fact) (Digest, error) {
-	body := proto.CloneOf(fact)
-	body.Producer, body.Counter, body.ObservedAt = "", 0, nil
+	body := &ringfencev1.Fact{Body: proto.CloneOf(fact).GetBody()}
 	switch b := body.GetBody().(type) {
 	case *ringfencev1.Fact_Namespace:
 		b.Namespace.ResourceVersion = ""
