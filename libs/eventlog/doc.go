@@ -13,6 +13,6 @@
 //  5. One process at a time writes a producer's facts (Lead). Whoever led before is refused, however late it wakes up.
 //
 // It computes no policy, hosts no server and starts no work of its own: every goroutine ends with the call or the context
-// that started it, but for one exchange with the server that a caller did not wait for. A Log is safe for concurrent use. Nothing in here depends on a server within the same process, but
-// for the Dialer's option to use one.
+// that started it, but for one exchange with the server that a caller did not wait for. A Log is safe for concurrent use.
+// Nothing in here depends on a server within the same process, but for the Dialer's option to use one.
 package eventlog

@@ -20,8 +20,6 @@ import (
 )
 
 const (
-	// batchAbove is from how many facts on an atomic batch, whose cost is fixed, beats one sync for each fact.
-	batchAbove = 50
 	// batchSize and batchBytes bound an atomic batch; the server's limit is 1,000 messages.
 	batchSize  = 500
 	batchBytes = 4 << 20
@@ -56,6 +54,7 @@ type Producer struct {
 	mu      sync.Mutex
 	waiting []*pending
 	writing bool
+	pace    pace
 
 	// The rest is the writing goroutine's.
 	attempts   uint64
@@ -154,13 +153,24 @@ func (p *Producer) enqueue(c *publication) {
 // write stores what waits until nothing does.
 func (p *Producer) write() {
 	for facts := p.take(); len(facts) > 0; facts = p.take() {
+		started := time.Now()
 		last, err := p.insist(facts)
+		if err == nil {
+			p.took(len(facts), time.Since(started))
+		}
 		p.metrics.published(facts, err)
 		for i, f := range facts {
 			f.sequence = last - uint64(len(facts)-1-i)
 			f.call.settle(f.subject, err)
 		}
 	}
+}
+
+// took notes how long the log took for facts.
+func (p *Producer) took(facts int, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pace.took(facts, d)
 }
 
 // settle takes in that one more fact is stored, or that it is not. After one that is not, those behind it are not tried.
@@ -188,7 +198,7 @@ func (p *Producer) take() []*pending {
 	case n == 0:
 		p.writing, p.waiting = false, nil
 		return nil
-	case n <= batchAbove:
+	case !p.pace.batches(n):
 		n = 1
 	default:
 		n = fitting(p.waiting[:min(n, batchSize)])
@@ -294,7 +304,8 @@ func (p *Producer) confirm(ctx context.Context, last *nats.Msg) (uint64, error) 
 // send has the log store messages and gives the sequence of the last.
 func (p *Producer) send(ctx context.Context, messages []*nats.Msg) (uint64, error) {
 	if len(messages) > 1 {
-		ack, err := jetstreamext.PublishMsgBatch(ctx, p.log.js, messages)
+		// Nothing is sent for the sake of the first message's own answer: the last one's says all.
+		ack, err := jetstreamext.PublishMsgBatch(ctx, p.log.js, messages, jetstreamext.BatchFlowControl{AckTimeout: answerTimeout})
 		if err != nil {
 			return 0, err
 		}

@@ -28,6 +28,7 @@ const childVariable = "POLICYSTORE_TEST_CONFIG"
 // childConfig is what the test tells the child.
 type childConfig struct {
 	Listen, StoreDir string
+	StagingDir       string
 	HTTPAddress      string
 	Storage          int64
 	SnapshotFacts    uint64
@@ -49,7 +50,7 @@ func runChild(spec string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	err := Run(ctx, Config{
-		Config: service.Config{LogLevel: "info", HTTPAddress: c.HTTPAddress}, Listen: c.Listen, StoreDir: c.StoreDir, StorageGi: 1, storage: c.Storage,
+		Config: service.Config{LogLevel: "info", HTTPAddress: c.HTTPAddress}, Listen: c.Listen, StoreDir: c.StoreDir, StagingDir: c.StagingDir, StorageGi: 1, storage: c.Storage,
 		SnapshotFacts: c.SnapshotFacts, SnapshotInterval: time.Hour,
 	})
 	if err != nil {

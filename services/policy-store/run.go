@@ -114,6 +114,7 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("create the log: %w", err)
 	}
+	s.stageIn(h.cfg.StagingDir)
 	published, err := takeOver(ctx, log)
 	if err != nil {
 		return false, err

@@ -26,7 +26,10 @@ const (
 // logServer is the embedded NATS server.
 type logServer struct {
 	nats *server.Server
+	log  zerolog.Logger
 	dir  string
+	// staging is the folder in memory for batches, empty without.
+	staging string
 }
 
 // startServer starts the server and returns once JetStream has recovered its streams. It does not listen before listen
@@ -39,7 +42,7 @@ func startServer(ctx context.Context, cfg Config, log zerolog.Logger) (*logServe
 	if err := probe(cfg.StoreDir); err != nil {
 		return nil, err
 	}
-	s := &logServer{dir: cfg.StoreDir}
+	s := &logServer{log: log, dir: cfg.StoreDir}
 	if s.nats, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("log server: %w", err)
 	}
@@ -143,6 +146,9 @@ func (s *logServer) stop() {
 	}
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
+	if err := os.RemoveAll(s.staging); err != nil {
+		s.log.Warn().Err(err).Msg("the folder of batches stays in memory")
+	}
 }
 
 // probe says whether the folder takes a write to its disk.
