@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"google.golang.org/protobuf/proto"
@@ -285,7 +286,8 @@ const decodedAtOnce, decodedBatches = 128, 8
 func decodeAhead(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) iter.Seq[decoded] {
 	return func(yield func(decoded) bool) {
 		batches, enough := make(chan []decoded, decodedBatches), make(chan struct{})
-		go func() {
+		var reading sync.WaitGroup
+		reading.Go(func() {
 			defer close(batches)
 			batch := make([]decoded, 0, decodedAtOnce)
 			for entry, err := range entries {
@@ -303,12 +305,9 @@ func decodeAhead(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) iter.Seq[
 			case batches <- batch:
 			case <-enough:
 			}
-		}()
-		defer func() {
-			close(enough)
-			for range batches { // until the goroutine has ended
-			}
-		}()
+		})
+		defer reading.Wait()
+		defer close(enough)
 		for batch := range batches {
 			for _, d := range batch {
 				if !yield(d) {

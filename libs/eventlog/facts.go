@@ -77,7 +77,7 @@ func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything boo
 		case errors.Is(err, errIdle):
 			yield(Entry{}, fmt.Errorf("%w: sequence %d of %d cannot be read", ErrGap, max(want, 1), end))
 			return
-		case errors.Is(err, ErrIncarnation) || ctx.Err() != nil:
+		case errors.Is(err, ErrIncarnation) || errors.Is(err, ErrGap) || ctx.Err() != nil:
 			yield(Entry{}, err)
 			return
 		case err != nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ type Log struct {
 	base        uint64
 	reconnects  uint64 // of the connection when the incarnation was learned
 	garbage     atomic.Uint64
+	// acknowledged is the highest sequence that any producer of this Log was told.
+	acknowledged atomic.Uint64
 }
 
 // Create makes the log's streams, or brings their settings up to date, and opens the log. Only policy-store calls it.
@@ -170,6 +173,7 @@ func (l *Log) skip(ctx context.Context, subject string, sequence uint64, err err
 
 // verify compares the incarnation with the stream's and gives the state of the facts.
 func (l *Log) verify(ctx context.Context) (jetstream.StreamState, error) {
+	acknowledged := l.acknowledged.Load()
 	info, err := l.info(ctx, streamFacts)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return jetstream.StreamState{}, fmt.Errorf("%w: %s is gone", ErrIncarnation, l.incarnation)
@@ -179,6 +183,9 @@ func (l *Log) verify(ctx context.Context) (jetstream.StreamState, error) {
 	}
 	if now := info.Config.Metadata[incarnationKey]; now != l.incarnation {
 		return jetstream.StreamState{}, fmt.Errorf("%w: %s took the place of %s", ErrIncarnation, now, l.incarnation)
+	}
+	if info.State.LastSeq < acknowledged {
+		return jetstream.StreamState{}, fmt.Errorf("%w: sequence %d was acknowledged and it ends at %d", ErrGap, acknowledged, info.State.LastSeq)
 	}
 	return info.State, nil
 }
@@ -208,6 +215,30 @@ func (l *Log) Usage(ctx context.Context) (Usage, error) {
 	return Usage{Facts: st.Msgs, First: st.FirstSeq, Last: st.LastSeq, Bytes: st.Bytes, MaxBytes: info.Config.MaxBytes}, nil
 }
 
+// LastHole is the highest sequence below the newest that the log does not hold though it should, 0 when there is none.
+func (l *Log) LastHole(ctx context.Context) (uint64, error) {
+	usage, err := l.Usage(ctx)
+	if err != nil || usage.Facts == 0 || usage.Facts == usage.Last-usage.First+1 {
+		return 0, err
+	}
+	s, err := l.stream(ctx, streamFacts)
+	if err != nil {
+		return 0, err
+	}
+	var hole uint64
+	err = call(ctx, l.nc, func(ctx context.Context) error {
+		info, err := s.Info(ctx, jetstream.WithDeletedDetails(true))
+		if err == nil {
+			hole = slices.Max(append(info.State.Deleted, 0))
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("holes of the facts: %w", err)
+	}
+	return hole, nil
+}
+
 // Trim removes the facts below sequence. Only policy-store calls it, and only below a verified snapshot. The epochs of those
 // who lead are written again first.
 func (l *Log) Trim(ctx context.Context, sequence uint64) error {
@@ -228,11 +259,12 @@ func (l *Log) purge(ctx context.Context, stream string, opts ...jetstream.Stream
 	return nil
 }
 
-// Watch returns ErrIncarnation once the log is another one, or ctx's error when that ends. A producer that has nothing to
-// publish learns by it that it must write everything again.
+// Watch returns ErrIncarnation once the log is another one, ErrGap once it lacks what it acknowledged to a producer of this
+// Log, or ctx's error when that ends. A producer that has nothing to publish learns by it that it must open the log anew and
+// write what is missing.
 func (l *Log) Watch(ctx context.Context) error {
 	for pause(ctx, watchInterval) {
-		if _, err := l.verify(ctx); errors.Is(err, ErrIncarnation) {
+		if _, err := l.verify(ctx); errors.Is(err, ErrIncarnation) || errors.Is(err, ErrGap) {
 			return err
 		}
 	}

@@ -343,6 +343,9 @@ func (p *Producer) follows(sequence uint64) error {
 		return fmt.Errorf("%w: sequence %d after %d", ErrIncarnation, sequence, p.last)
 	}
 	p.last = sequence
+	for known := p.log.acknowledged.Load(); known < sequence && !p.log.acknowledged.CompareAndSwap(known, sequence); {
+		known = p.log.acknowledged.Load()
+	}
 	return nil
 }
 

@@ -43,6 +43,7 @@ type folder struct {
 	dirtyFrom time.Time // when the first of them came
 	flushed   time.Time // when the last flush was
 	garbage   uint64    // of the log, as far as it is counted
+	known     uint64    // a sequence that the log had reached before
 }
 
 // fold restores the engine and folds until ctx ends or the log must be opened anew.
@@ -54,7 +55,10 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 	}
 	f := &folder{
 		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
-		out: newPublisher(log, h.log, h.metrics, published),
+		out: newPublisher(log, h.log, h.metrics, published), known: k.newest,
+	}
+	if head := published.Head.GetVersion(); head.GetIncarnation() == log.Incarnation() {
+		f.known = max(f.known, head.GetSequence())
 	}
 	stop, err := f.answer(nc)
 	if err != nil {
@@ -112,8 +116,8 @@ func (f *folder) read(ctx context.Context, from uint64, give func(event) error) 
 	if err != nil {
 		return err
 	}
-	if last+1 < from {
-		return fmt.Errorf("%w: the snapshot is of sequence %d and the log ends at %d", eventlog.ErrGap, from-1, last)
+	if last < f.known {
+		return fmt.Errorf("%w: it had reached sequence %d and ends at %d", eventlog.ErrGap, f.known, last)
 	}
 	for e, err := range f.log.Read(ctx, from, max(last, 1)) {
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +33,8 @@ type keeper struct {
 
 	working   sync.WaitGroup
 	busy      chan struct{} // holds one token while a snapshot is being written
-	last      uint64        // sequence of the newest snapshot
+	last      uint64        // sequence of the newest snapshot that proved good
+	newest    uint64        // sequence of the newest snapshot of this incarnation, good or not
 	lastAt    time.Time
 	lookedAt  time.Time
 	saidAlarm bool
@@ -45,10 +47,16 @@ func (k *keeper) restore(ctx context.Context) (*clas.Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find snapshots: %w", err)
 	}
+	if len(infos) > 0 {
+		k.newest = infos[0].GetVersion().GetSequence()
+	}
 	for _, info := range infos {
 		engine, err := k.load(ctx, info)
 		if err == nil {
 			k.last = engine.Sequence()
+			if err := k.abandon(ctx, infos); err != nil {
+				return nil, err
+			}
 			k.tellComparison(info)
 			k.zlog.Info().Uint64("sequence", k.last).Uint64("facts", info.GetFacts()).Msg("restored from a snapshot")
 			return engine, nil
@@ -60,6 +68,23 @@ func (k *keeper) restore(ctx context.Context) (*clas.Engine, error) {
 		k.zlog.Error().Err(err).Msg("the snapshot is set aside; an older one or the whole log is read instead")
 	}
 	return clas.New(), nil
+}
+
+// abandon gives up the history below a hole that the snapshot spares us: what cannot be replayed must not be served. A hole
+// above the snapshot is found by reading.
+func (k *keeper) abandon(ctx context.Context, infos []*ringfencev1.SnapshotInfo) error {
+	hole, err := k.log.LastHole(ctx)
+	if err != nil || hole == 0 || hole > k.last {
+		return err
+	}
+	k.zlog.Error().Uint64("below", hole+1).Msg("facts were lost that a snapshot covers: the policy is whole, and its history begins after them")
+	broken := slices.IndexFunc(infos, func(i *ringfencev1.SnapshotInfo) bool { return i.GetVersion().GetSequence() < hole })
+	if broken >= 0 { // they come the newest first
+		if err := k.drop(ctx, infos[broken:]); err != nil {
+			return err
+		}
+	}
+	return k.log.Trim(ctx, hole+1)
 }
 
 func (k *keeper) load(ctx context.Context, info *ringfencev1.SnapshotInfo) (*clas.Engine, error) {

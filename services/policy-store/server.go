@@ -42,6 +42,9 @@ func startServer(ctx context.Context, cfg Config, log zerolog.Logger) (*logServe
 	if err := probe(cfg.StoreDir); err != nil {
 		return nil, err
 	}
+	if err := verifyBlocks(ctx, cfg.StoreDir, log); err != nil {
+		return nil, err
+	}
 	s := &logServer{log: log, dir: cfg.StoreDir}
 	if s.nats, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("log server: %w", err)

@@ -1,0 +1,287 @@
+package policystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
+
+// diligent is a producer as the services are: in every incarnation of the log, and after every failure, it compares what the
+// log holds with what it knows, writes the difference, and says that it is in sync.
+func diligent(ctx context.Context, nc *nats.Conn, name string, knows []eventlog.Draft) {
+	for ; ctx.Err() == nil; pause(ctx, 50*time.Millisecond) {
+		log, err := eventlog.Open(ctx, nc)
+		if err != nil {
+			continue
+		}
+		if err := compare(ctx, log, name, knows); err == nil {
+			_ = log.Watch(ctx) // until it is another one
+		}
+	}
+}
+
+func compare(ctx context.Context, log *eventlog.Log, name string, knows []eventlog.Draft) error {
+	p, err := log.Lead(ctx, name, "test")
+	if err != nil {
+		return err
+	}
+	held := map[string]bool{}
+	for e, err := range log.Latest(ctx, "facts.k8s.>", "facts.pce.>") {
+		if err != nil {
+			return err
+		}
+		held[e.Subject] = true
+	}
+	missing := slices.DeleteFunc(slices.Clone(knows), func(d eventlog.Draft) bool { return held[d.Subject] })
+	if err := p.PublishAll(ctx, missing); err != nil {
+		return err
+	}
+	return p.Synced(ctx)
+}
+
+// flip changes one bit in the middle of the biggest block of a stream.
+func flip(t *testing.T, store, stream string) {
+	t.Helper()
+	blocks, err := filepath.Glob(filepath.Join(store, "jetstream", "*", "streams", stream, "msgs", "*.blk"))
+	if err != nil || len(blocks) == 0 {
+		t.Fatalf("stream %s has no blocks: %v", stream, err)
+	}
+	size := func(path string) int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	flipIn(t, slices.MaxFunc(blocks, func(a, b string) int { return int(size(a) - size(b)) }))
+}
+
+// flipIn changes one bit in the middle of a file.
+func flipIn(t *testing.T, block string) {
+	t.Helper()
+	data, err := os.ReadFile(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(data) == 0 {
+		t.Fatalf("%s is empty", block)
+	}
+	data[len(data)/2] ^= 0x10
+	if err := os.WriteFile(block, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// One bit that flips in the files of any stream, over a clean stop or a crash, is noticed and made good: in the end policy and
+// digest are what they would have been.
+func TestAFlippedBitIsNoticedAndMadeGood(t *testing.T) {
+	for _, stream := range []string{"FACTS", "SNAP", "POLICY", "PLAN", "FLOWS", "STATUS"} {
+		for _, how := range []string{"clean stop", "crash"} {
+			t.Run(stream+" after a "+how, func(t *testing.T) {
+				t.Parallel()
+				p := startProcess(t, t.TempDir(), func(c *childConfig) { c.SnapshotFacts = 100 })
+				ctx, cancel := context.WithCancel(zerolog.Nop().WithContext(t.Context()))
+				knows := kubernetes()
+				for n := 3; n < 300; n++ {
+					knows = append(knows, pod(n))
+				}
+				done := make(chan struct{}, 2)
+				for name, drafts := range map[string][]eventlog.Draft{"watcher": knows, "pce-bridge": console(t)} {
+					nc := p.conn(name)
+					go func() { diligent(ctx, nc, name, drafts); done <- struct{}{} }()
+				}
+				t.Cleanup(func() { cancel(); <-done; <-done })
+				f := follow(t, p.conn("enforcer"))
+				f.holds(299)
+				operator := p.conn("operator")
+				report(t, operator)
+				digest := p.status(operator).Digest
+				eventually(t, func() error { // a snapshot is there
+					l := p.open("test")
+					infos, err := l.Snapshots(t.Context())
+					if err == nil && len(infos) == 0 {
+						err = errors.New("no snapshot")
+					}
+					return err
+				})
+				if how == "crash" {
+					p.kill()
+				} else {
+					p.stop()
+				}
+				flip(t, p.config.StoreDir, stream)
+				p.start()
+
+				eventually(t, func() error {
+					if s := p.status(operator); s.Digest != digest || s.Window == 0 || len(s.Synced) != 2 {
+						return fmt.Errorf("status %+v, want digest %s", s, digest)
+					}
+					return nil
+				})
+				// Who followed all the time and who joins now have the whole policy.
+				f.holds(299)
+				follow(t, p.conn("late")).holds(299)
+				published, err := p.open("test").Published(t.Context())
+				if err != nil || published.Damaged > 0 || len(published.Plans) != 1 || len(published.Policies) != 1 {
+					t.Errorf("published are %d plans and %d policies, %d damaged, %v", len(published.Plans), len(published.Policies), published.Damaged, err)
+				}
+				// What is reported goes on, too.
+				report(t, operator)
+				eventually(t, func() error {
+					statuses, err := p.open("test").NodeStatuses(t.Context())
+					if err == nil && len(statuses) != 40 {
+						err = fmt.Errorf("%d nodes report", len(statuses))
+					}
+					return err
+				})
+				if log := p.output.String(); stream == "FACTS" && !strings.Contains(log, "facts were lost") {
+					t.Error("the loss of facts is not named")
+				}
+			})
+		}
+	}
+}
+
+// Facts that were lost below a snapshot do not change the policy, and the log does not claim a history that it cannot replay.
+func TestAHoleBelowASnapshotEndsTheHistoryThere(t *testing.T) {
+	p := startProcess(t, t.TempDir(), func(c *childConfig) { c.SnapshotFacts = 1500 })
+	log := p.open("test")
+	watcher := produce(t, log, "watcher", kubernetes())
+	produce(t, log, "pce-bridge", console(t))
+	for n := range 10 { // of two blocks
+		var facts []eventlog.Draft
+		for i := range 400 {
+			d := pod(3 + i)
+			d.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": strings.Repeat("x", 4000+n)}
+			facts = append(facts, d)
+		}
+		if err := watcher.PublishAll(t.Context(), facts); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond) // for the snapshots
+	}
+	operator := p.conn("operator")
+	eventually(t, func() error {
+		infos, err := log.Snapshots(t.Context())
+		if err == nil && (len(infos) < 2 || infos[0].GetVersion().GetSequence() < 3000) {
+			err = fmt.Errorf("snapshots %v", infos)
+		}
+		return err
+	})
+	digest := p.status(operator).Digest
+	p.kill()
+	blocks, err := filepath.Glob(filepath.Join(p.config.StoreDir, "jetstream", "*", "streams", "FACTS", "msgs", "*.blk"))
+	if err != nil || len(blocks) < 2 {
+		t.Fatalf("blocks %v, %v", blocks, err)
+	}
+	flipIn(t, blocks[0])
+	p.start()
+	eventually(t, func() error {
+		if s := p.status(operator); s.Digest != digest || s.Window == 0 {
+			return fmt.Errorf("status %+v, want digest %s", s, digest)
+		}
+		return nil
+	})
+	if len(p.lines("facts were lost that a snapshot covers", `"level":"error"`)) != 1 {
+		t.Error("the loss is not named")
+	}
+	after := p.open("test")
+	usage, err := after.Usage(t.Context())
+	if err != nil || usage.Facts != usage.Last-usage.First+1 || usage.First < 100 || after.Incarnation() != log.Incarnation() {
+		t.Errorf("the log holds %+v of incarnation %s, was %s: %v", usage, after.Incarnation(), log.Incarnation(), err)
+	}
+	infos, err := after.Snapshots(t.Context())
+	if err != nil || len(infos) == 0 {
+		t.Fatal(err)
+	}
+	for _, info := range infos {
+		if sequence := info.GetVersion().GetSequence(); sequence+1 < usage.First {
+			t.Errorf("the snapshot at %d cannot be replayed forward: the facts begin at %d", sequence, usage.First)
+		}
+	}
+}
+
+// report sends status and flows of forty nodes.
+func report(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	for i := range 40 {
+		name := fmt.Sprintf("node-%d", i)
+		if err := eventlog.PublishStatus(nc, &ringfencev1.NodeStatus{Node: name}); err != nil {
+			t.Fatal(err)
+		}
+		if err := eventlog.PublishFlows(nc, &ringfencev1.FlowBatch{Node: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.FlushTimeout(10 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEveryFlippedBitOfABlockIsSeen(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	watcher := produce(t, p.open("test"), "watcher", kubernetes())
+	for n := range 10 {
+		if _, err := watcher.Publish(t.Context(), pod(3+n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.stop()
+	good := filepath.Join(p.config.StoreDir, "jetstream", "$G", "streams", "FACTS", "msgs", "1.blk")
+	data, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if offset, err := verifyBlock("FACTS", good); err != nil || offset != len(data) {
+		t.Fatalf("a good block: at %d of %d: %v", offset, len(data), err)
+	}
+	path := filepath.Join(t.TempDir(), "1.blk")
+	write := func(data []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range data {
+		data[i] ^= 1 << (i % 8)
+		write(data)
+		if _, err := verifyBlock("FACTS", path); err == nil {
+			t.Errorf("bit %d of byte %d flipped unseen", i%8, i)
+		}
+		data[i] ^= 1 << (i % 8)
+	}
+	for cut := 1; cut < 60; cut++ {
+		write(data[:len(data)-cut])
+		if _, err := verifyBlock("FACTS", path); !errors.Is(err, errTorn) {
+			t.Errorf("%d bytes short: %v", cut, err)
+		}
+	}
+}
+
+func FuzzVerifyBlock(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(make([]byte, 64))
+	f.Add([]byte("\x22\x00\x00\x80aaaaaaaabbbbbbbb\xff\xff"))
+	f.Add([]byte("\x00\x00\x00\x04aaaaaaaabbbbbbbb\x00\x00cccccccc"))
+	path := filepath.Join(f.TempDir(), "1.blk")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if offset, err := verifyBlock("FACTS", path); offset > len(data) || err == nil && offset != len(data) {
+			t.Errorf("at %d of %d: %v", offset, len(data), err)
+		}
+	})
+}
