@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,6 +45,12 @@ type folder struct {
 	flushed   time.Time // when the last flush was
 	garbage   uint64    // of the log, as far as it is counted
 	known     uint64    // a sequence that the log had reached before
+
+	measured  <-chan float64 // gives syncs once
+	syncs     float64        // a second, of the log's disk; 0 while it is not known
+	churn     churn
+	toldShort bool
+	capacity  atomic.Pointer[Capacity] // for queries
 }
 
 // fold restores the engine and folds until ctx ends or the log must be opened anew.
@@ -56,6 +63,7 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 	f := &folder{
 		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
 		out: newPublisher(log, h.log, h.metrics, published), known: k.newest,
+		measured: h.measureDisk(),
 	}
 	if head := published.Head.GetVersion(); head.GetIncarnation() == log.Incarnation() {
 		f.known = max(f.known, head.GetSequence())
@@ -156,8 +164,10 @@ func (f *folder) loop(ctx context.Context, events <-chan event) error {
 			if f.dirty {
 				flush.Reset(flushInterval)
 			}
+		case f.syncs = <-f.measured:
 		case <-heartbeat.C:
 			f.beat(ctx)
+			f.gauge(ctx)
 			f.keeper.consider(ctx, f)
 		}
 	}

@@ -17,6 +17,9 @@ type metrics struct {
 	inSync     prometheus.Gauge
 	snapshots  *prometheus.CounterVec
 	starts     prometheus.Counter
+	syncs      prometheus.Gauge
+	churn      prometheus.Gauge
+	history    prometheus.Gauge
 }
 
 func newMetrics(r *prometheus.Registry, server func() (bytes, connections float64)) *metrics {
@@ -35,6 +38,9 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 		sequence:   gauge("facts_sequence", "Sequence of the last fact that was folded."),
 		window:     gauge("window_number", "Number of the last window."),
 		inSync:     gauge("policy_in_sync", "1 when watcher and pce-bridge are in sync in this incarnation of the log."),
+		syncs:      gauge("disk_syncs_per_second", "Small writes a second that the log's disk makes durable, as measured at the start."),
+		churn:      gauge("facts_per_second", "Facts a second of the last hour."),
+		history:    gauge("history_hours", "Hours of history that the log holds at that rate."),
 		starts:     counter("log_starts_total", "Starts of the log server."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "ringfence", Subsystem: "policy_store", Name: "window_latency_seconds", Help: "From the first fact of a window to its publication.",
@@ -44,10 +50,16 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 			Namespace: "ringfence", Subsystem: "policy_store", Name: "snapshots_total", Help: "Snapshots, by result: written, failed, set_aside, dropped.",
 		}, []string{"result"}),
 	}
-	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots,
+	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots, m.syncs, m.churn, m.history,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_bytes", Help: "Bytes that the log takes."},
 			func() float64 { b, _ := server(); return b }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_connections", Help: "Clients that are connected to the log."},
 			func() float64 { _, c := server(); return c }))
 	return m
+}
+
+func (m *metrics) tellCapacity(c Capacity) {
+	m.syncs.Set(c.Syncs)
+	m.churn.Set(c.Facts)
+	m.history.Set(c.History)
 }

@@ -37,6 +37,8 @@ type Status struct {
 	// Facts is how many facts the log keeps.
 	Facts    uint64   `json:"facts"`
 	Warnings []string `json:"warnings"`
+	// Capacity is what the log can take, null in the first seconds.
+	Capacity *Capacity `json:"capacity"`
 }
 
 // answer serves the queries until stop is called.
@@ -76,6 +78,7 @@ func (f *folder) answerStatus(r micro.Request) {
 		Incarnation: f.log.Incarnation(), Sequence: f.engine.Sequence(), Window: f.out.current.Load(),
 		Digest: f.engine.Digest(), Engine: clas.Version, ProvisionedVersion: policy.ProvisionedVersion,
 		Synced: orEmpty(f.engine.Synced(f.log.Incarnation())), Facts: usage.Facts, Warnings: orEmpty(policy.Warnings),
+		Capacity: f.capacity.Load(),
 	}, nil)
 }
 
