@@ -2,6 +2,7 @@ package policystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,19 +28,18 @@ func measureSyncs(dir string) (perSecond float64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("measure the log's disk: %w", err)
 	}
-	defer os.Remove(name)
-	defer f.Close()
 	fact := make([]byte, 600)
 	started, n := time.Now(), 0
-	for ; n < 100 && (n < 3 || time.Since(started) < 300*time.Millisecond); n++ {
+	for ; err == nil && n < 100 && (n < 3 || time.Since(started) < 300*time.Millisecond); n++ {
 		if _, err = f.Write(fact); err == nil {
 			err = f.Sync()
 		}
-		if err != nil {
-			return 0, fmt.Errorf("measure the log's disk: %w", err)
-		}
 	}
-	return float64(n) / time.Since(started).Seconds(), nil
+	perSecond = float64(n) / time.Since(started).Seconds()
+	if err = errors.Join(err, f.Close(), os.Remove(name)); err != nil {
+		return 0, fmt.Errorf("measure the log's disk: %w", err)
+	}
+	return perSecond, nil
 }
 
 // churn is how fast the log has grown lately. Its zero value has seen nothing.
