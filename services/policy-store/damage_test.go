@@ -84,6 +84,55 @@ func flipIn(t *testing.T, block string) {
 	}
 }
 
+func TestLostFactsBeginANewIncarnation(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	watched := make(chan error, 1)
+	go func() { watched <- l.Watch(t.Context()) }()
+	produce(t, l, "watcher", kubernetes())
+	produce(t, l, "pce-bridge", console(t))
+	f.holds(2)
+	if err := l.Trim(t.Context(), 5); err != nil { // no snapshot covers these
+		t.Fatal(err)
+	}
+	p.kill()
+	p.start()
+	select {
+	case err := <-watched:
+		if !errors.Is(err, eventlog.ErrIncarnation) {
+			t.Fatal(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("no new incarnation within 30 s")
+	}
+	if len(p.lines("facts were lost", `"level":"error"`)) != 1 {
+		t.Error("no line about it")
+	}
+	var fresh *eventlog.Log
+	eventually(t, func() error {
+		fresh = p.open("test")
+		if fresh.Incarnation() == l.Incarnation() {
+			return errors.New("the old incarnation")
+		}
+		return nil
+	})
+	states := f.all()
+	if got := states[len(states)-1]; got.Version.GetIncarnation() != l.Incarnation() || len(got.Plan.GetPods()) != 2 {
+		t.Errorf("the follower went to %+v", got)
+	}
+	nc := p.conn("operator")
+	eventually(t, func() error {
+		if s := p.status(nc); s.Incarnation != fresh.Incarnation() || len(s.Synced) != 0 {
+			return fmt.Errorf("status %+v", s)
+		}
+		return nil
+	})
+	produce(t, fresh, "watcher", append(kubernetes(), pod(3)))
+	produce(t, fresh, "pce-bridge", console(t))
+	f.holds(3)
+}
+
 // One bit that flips in the files of any stream, over a clean stop or a crash, is noticed and made good: in the end policy and
 // digest are what they would have been.
 func TestAFlippedBitIsNoticedAndMadeGood(t *testing.T) {

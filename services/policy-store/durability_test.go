@@ -137,6 +137,52 @@ func (l *load) verify(log *eventlog.Log) {
 	l.t.Logf("%d facts were acknowledged, %d are stored, %d lost", len(l.sequences), len(stored), lost)
 }
 
+func TestAKillLosesNothing(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	f := follow(t, p.conn("enforcer"))
+	produce(t, l, "pce-bridge", console(t))
+	watcher := produce(t, l, "watcher", kubernetes())
+	f.holds(2)
+	nc := p.conn("operator")
+	pods := 2
+	for round := range 3 {
+		pods++
+		if _, err := watcher.Publish(t.Context(), pod(pods)); err != nil {
+			t.Fatal(err)
+		}
+		// Some rounds are killed while the window is on its way, others when all is calm.
+		if round > 0 {
+			f.holds(pods)
+		}
+		last, err := l.LastSequence(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.kill()
+		p.start()
+		eventually(t, func() error {
+			if s := p.status(nc); s.Sequence != last || s.Window == 0 || s.Incarnation != l.Incarnation() {
+				return fmt.Errorf("status %+v, want sequence %d", s, last)
+			}
+			return nil
+		})
+		head := published(t, l)
+		if want := replayed(t, l); head.GetDigest() != want {
+			t.Errorf("round %d: digest %s, a replay of the log gives %s", round, head.GetDigest(), want)
+		}
+		f.holds(pods)
+	}
+	before := uint64(0)
+	for _, s := range f.all() {
+		if n := uint64(len(s.Plan.GetPods())); n < before {
+			t.Errorf("window %d: back from %d pods to %d", s.Window, before, n)
+		} else {
+			before = n
+		}
+	}
+}
+
 func TestTwentyKillsUnderLoadLoseNothing(t *testing.T) {
 	p := startProcess(t, t.TempDir(), func(c *childConfig) { c.StagingDir = t.TempDir() })
 	log := p.open("test")
@@ -232,4 +278,51 @@ func TestPowerCutsUnderLoadLoseNothing(t *testing.T) {
 		t.Error("the power cuts gave another incarnation")
 	}
 	p.kill()
+}
+
+// What a helm upgrade changes about degraded mode is a fact like any other: the log replays it exactly.
+func TestAChangeOfDegradedModeReplays(t *testing.T) {
+	p := startProcess(t, t.TempDir())
+	l := p.open("test")
+	watcher := produce(t, l, "watcher", kubernetes())
+	bridge := produce(t, l, "pce-bridge", console(t))
+	nc := p.conn("operator")
+	settings := func(fail ringfencev1.DegradedModePolicyFail) eventlog.Draft {
+		return eventlog.Draft{Subject: eventlog.SettingsSubject, Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Settings{
+			Settings: &ringfencev1.Settings{ClusterId: "c", DegradedModePolicyFail: fail},
+		}}}
+	}
+	down := eventlog.Draft{Subject: eventlog.LinkSubject, Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_PceLink{PceLink: &ringfencev1.PceLink{Reason: "away"}}}}
+	fresh := pod(9)
+	fresh.Fact.GetPod().Annotations = map[string]string{"com.illumio.role": "new"}
+	digests := map[string]bool{}
+	for _, step := range []struct {
+		producer *eventlog.Producer
+		draft    eventlog.Draft
+	}{
+		{bridge, settings(ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_OPEN)},
+		{bridge, down},
+		{watcher, fresh},
+		{bridge, settings(ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_CLOSED)},
+		{bridge, settings(ringfencev1.DegradedModePolicyFail_DEGRADED_MODE_POLICY_FAIL_COMPUTED)},
+	} {
+		sequence, err := step.producer.Publish(t.Context(), step.draft)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s Status
+		eventually(t, func() error {
+			if s = p.status(nc); s.Sequence != sequence {
+				return fmt.Errorf("at %d, want %d", s.Sequence, sequence)
+			}
+			return nil
+		})
+		if want := replayed(t, l); s.Digest != want {
+			t.Errorf("at %d the digest is %s, a replay gives %s", sequence, s.Digest, want)
+		}
+		digests[s.Digest] = true
+	}
+	if len(digests) < 4 { // the first settings may say what holds anyway
+		t.Errorf("the changes gave %d policies", len(digests))
+	}
 }
