@@ -120,14 +120,14 @@ func enforcer(node string) Rights {
 	}
 }
 
+// viewed are the streams that people read whole.
+var viewed = []string{"FACTS", "SNAP", "STATUS", "FLOWS"}
+
+// viewer needs no consumer either, and may make none: what one delivers goes wherever its maker says.
 func viewer(fingerprint string) Rights {
-	publish := []string{"query.*"}
-	for _, stream := range []string{"FACTS", "SNAP", "STATUS", "FLOWS"} {
-		publish = append(publish, reads(stream)...)
+	publish := []string{"query.*", "$JS.API.DIRECT.GET.POLICY.policy.>"}
+	for _, stream := range viewed {
+		publish = append(publish, "$JS.API.STREAM.INFO."+stream, "$JS.API.DIRECT.GET."+stream, "$JS.API.DIRECT.GET."+stream+".>")
 	}
-	return Rights{
-		// The form without subject finds the fact of a time.
-		Publish:   append(publish, "$JS.API.DIRECT.GET.FACTS", "$JS.API.DIRECT.GET.POLICY.policy.>"),
-		Subscribe: inbox(eventlog.ViewerName(fingerprint)),
-	}
+	return Rights{Account: Viewers, Publish: publish, Subscribe: inbox(eventlog.ViewerName(fingerprint))}
 }

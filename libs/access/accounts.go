@@ -1,23 +1,45 @@
 package access
 
-// Nodes is the account of the enforcers.
-const Nodes = "NODES"
+// Accounts beside the one that holds the log.
+const (
+	// Nodes is the account of the enforcers.
+	Nodes = "NODES"
+	// Viewers is the account of people.
+	Viewers = "VIEWERS"
+)
 
 // Export is what an account takes over from the one that holds the log.
 type Export struct {
 	Subject string
-	// Heard subjects are listened to; the others are sent to the log, and answered where the request asks for it.
-	Heard bool
+	Kind    Kind
 }
 
-// Exports lists what the account Nodes takes over. Which of it a single node may use is in its rights.
-func Exports() []Export {
-	return []Export{
-		{Subject: "policy.window", Heard: true},
-		{Subject: "plan.*", Heard: true},
-		{Subject: "status.*"},
-		{Subject: "flows.*"},
-		{Subject: "$JS.API.DIRECT.GET.POLICY.policy.>"},
-		{Subject: "$JS.API.DIRECT.GET.PLAN.plan.*"},
+// Kind is how an export is used.
+type Kind int
+
+const (
+	// Sent subjects are sent to the log, and answered once where the request asks for it.
+	Sent Kind = iota
+	// Batched subjects are answered by many messages.
+	Batched
+	// Heard subjects are listened to.
+	Heard
+)
+
+// Exports lists what each account takes over. Which of it a single client may use is in its rights.
+func Exports() map[string][]Export {
+	viewers := []Export{{"query.*", Sent}, {"$JS.API.DIRECT.GET.POLICY.policy.>", Sent}}
+	for _, stream := range viewed {
+		viewers = append(viewers,
+			Export{"$JS.API.STREAM.INFO." + stream, Sent},
+			Export{"$JS.API.DIRECT.GET." + stream, Batched},
+			Export{"$JS.API.DIRECT.GET." + stream + ".>", Sent})
+	}
+	return map[string][]Export{
+		Viewers: viewers,
+		Nodes: {
+			{"policy.window", Heard}, {"plan.*", Heard}, {"status.*", Sent}, {"flows.*", Sent},
+			{"$JS.API.DIRECT.GET.POLICY.policy.>", Sent}, {"$JS.API.DIRECT.GET.PLAN.plan.*", Sent},
+		},
 	}
 }

@@ -219,7 +219,9 @@ func TestACertificateIsRenewedWhileServing(t *testing.T) {
 		t.Errorf("after a broken renewal: serial %d", got)
 	}
 	// A client that was there all the time comes back over the new certificate.
-	s.host.current.Load().nats.DisconnectClientByID(clientID(t, first))
+	if err := s.host.current.Load().nats.DisconnectClientByID(clientID(t, first)); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, func() error {
 		state, err := first.TLSConnectionState()
 		if err == nil && state.PeerCertificates[0].SerialNumber.Int64() != 4 {

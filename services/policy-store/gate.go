@@ -30,8 +30,8 @@ type gate struct {
 	refusals zerolog.Logger // of a thousand nodes without token, some are named
 	// secret is what policy-store's own connection proves itself by; nobody else ever sees it.
 	secret string
-	// nodes is the account of the enforcers, set before the server listens.
-	nodes *server.Account
+	// accounts are those beside the log's, by name, set before the server listens.
+	accounts map[string]*server.Account
 }
 
 func newGate(v *identity.Verifier, m *metrics, log zerolog.Logger) *gate {
@@ -100,8 +100,8 @@ func (g *gate) admit(c server.ClientAuthentication) (*server.User, error) {
 		return nil, fmt.Errorf("%s: %w", id, err)
 	}
 	user := &server.User{Username: id.String(), Permissions: permissions(rights), ConnectionDeadline: id.Deadline}
-	if rights.Account == access.Nodes {
-		if user.Account = g.nodes; user.Account == nil {
+	if rights.Account != "" {
+		if user.Account = g.accounts[rights.Account]; user.Account == nil {
 			return nil, errNotReady
 		}
 	}
@@ -125,24 +125,35 @@ func permissions(r access.Rights) *server.Permissions {
 	return p
 }
 
-// separate makes the account of the enforcers, which takes over from the log's what access.Exports lists, and nothing else.
+// separate makes the accounts of enforcers and people, which take over from the log's what access.Exports lists, and
+// nothing else.
 func (g *gate) separate(s *server.Server) error {
-	log := s.GlobalAccount()
-	nodes, err := s.RegisterAccount(access.Nodes)
-	if err != nil {
-		return fmt.Errorf("account %s: %w", access.Nodes, err)
-	}
-	only := []*server.Account{nodes}
-	for _, e := range access.Exports() {
-		if e.Heard {
-			err = errors.Join(log.AddStreamExport(e.Subject, only), nodes.AddStreamImport(log, e.Subject, ""))
-		} else {
-			err = errors.Join(log.AddServiceExport(e.Subject, only), nodes.AddServiceImport(log, e.Subject, e.Subject))
-		}
+	log, accounts := s.GlobalAccount(), map[string]*server.Account{}
+	for name, exports := range access.Exports() {
+		account, err := s.RegisterAccount(name)
 		if err != nil {
-			return fmt.Errorf("account %s: %s: %w", access.Nodes, e.Subject, err)
+			return fmt.Errorf("account %s: %w", name, err)
+		}
+		accounts[name] = account
+		for _, e := range exports {
+			if err := imported(account, log, e); err != nil {
+				return fmt.Errorf("account %s: %s: %w", name, e.Subject, err)
+			}
 		}
 	}
-	g.nodes = nodes
+	g.accounts = accounts
 	return nil
+}
+
+// imported makes a subject of the log's account one of another.
+func imported(account, log *server.Account, e access.Export) error {
+	only := []*server.Account{account}
+	if e.Kind == access.Heard {
+		return errors.Join(log.AddStreamExport(e.Subject, only), account.AddStreamImport(log, e.Subject, ""))
+	}
+	answers := server.Singleton
+	if e.Kind == access.Batched {
+		answers = server.Streamed
+	}
+	return errors.Join(log.AddServiceExportWithResponse(e.Subject, answers, only), account.AddServiceImport(log, e.Subject, e.Subject))
 }

@@ -97,7 +97,11 @@ func TestTheServicesCanDoTheirWork(t *testing.T) {
 		return err
 	})
 
-	viewed(t, s.open(viewer))
+	readOnly, err := eventlog.OpenReadOnly(t.Context(), viewer.Conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	viewed(t, readOnly)
 	for _, subject := range []string{StatusSubject, ExplainSubject} {
 		answer, err := viewer.Request(subject, []byte(`{"source":"shop/web-1","destination":"shop/web-2","port":80,"protocol":6}`), 5*time.Second)
 		if err != nil || len(answer.Data)+len(answer.Header) == 0 {

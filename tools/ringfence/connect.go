@@ -113,7 +113,7 @@ func (a Address) connect(ctx context.Context) (*Store, error) {
 	if err != nil {
 		return nil, last.because(err)
 	}
-	log, err := eventlog.Open(ctx, nc)
+	log, err := eventlog.OpenReadOnly(ctx, nc)
 	if err != nil {
 		nc.Close()
 		return nil, err
