@@ -131,9 +131,12 @@ func viewed(t *testing.T, l *eventlog.Log) {
 	if statuses, err := l.NodeStatuses(t.Context()); err != nil || len(statuses) != 1 {
 		t.Errorf("viewer: statuses: %v %v", statuses, err)
 	}
-	if flows := collect(t, "viewer: flows", l.Flows(t.Context(), time.Now().Add(-time.Hour))); len(flows) != 1 {
-		t.Errorf("viewer: %d batches of flows", len(flows))
-	}
+	eventually(t, func() error {
+		if flows := collect(t, "viewer: flows", l.Flows(t.Context(), time.Now().Add(-time.Hour))); len(flows) != 1 {
+			return fmt.Errorf("viewer: %d batches of flows", len(flows))
+		}
+		return nil
+	})
 	for _, filters := range [][]string{nil, {"facts.k8s.pod.>"}, {"facts.k8s.pod.>", "facts.k8s.node.>"}} {
 		if read := collect(t, "viewer: read", l.Read(t.Context(), 1, 0, filters...)); len(read) < 60 {
 			t.Errorf("viewer: %d facts of %q", len(read), filters)
