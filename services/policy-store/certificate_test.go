@@ -292,6 +292,15 @@ func TestSecurityRefusesWhatCannotBe(t *testing.T) {
 			t.Errorf("%q: %v", words, err)
 		}
 	}
+	environment := map[string]string{"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+	for keys, want := range map[string]string{"cluster": "https://[fd00::1]:443/openid/v1/jwks", "/keys": "", "https://api/keys": "https://api/keys"} {
+		if url, err := (Security{TokenKeys: keys}).keysURL(func(name string) string { return environment[name] }); err != nil || url != want {
+			t.Errorf("%s: %q %v", keys, url, err)
+		}
+	}
+	if url, err := (Security{TokenKeys: "cluster"}).keysURL(func(string) string { return "" }); err == nil {
+		t.Errorf("outside of a cluster: %q", url)
+	}
 	said := &lockedBuffer{}
 	Security{}.warn(zerolog.New(said))
 	if text := said.String(); !strings.Contains(text, "--token-keys") || !strings.Contains(text, "--tls-cert-file") {

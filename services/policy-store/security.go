@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +17,7 @@ import (
 // Security is what policy-store can be told of who its clients are and who it is itself. The zero value lets in whoever
 // reaches the log.
 type Security struct {
-	TokenKeys          string `help:"Where the cluster publishes the keys of its tokens: an https URL, as https://kubernetes.default.svc/openid/v1/jwks, or a file. Where empty, clients are not asked who they are."`
+	TokenKeys          string `help:"Where the keys of the clients' tokens are published: cluster (by the API server of the cluster that this runs in), an https URL, or a file. Where empty, clients are not asked who they are."`
 	TokenKeysCAFile    string `help:"Authorities of the API server's certificate, for a URL." default:"/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"`
 	TokenKeysTokenFile string `help:"Token for the API server, for a URL." default:"/var/run/secrets/kubernetes.io/serviceaccount/token"`
 	TokenIssuer        string `help:"Issuer that tokens must name; where empty, the one of the token for the API server."`
@@ -63,8 +64,12 @@ func (s Security) verifier(dir string, log zerolog.Logger) (*identity.Verifier, 
 		return nil, nil
 	}
 	var source identity.Source = identity.FileSource(s.TokenKeys)
-	if strings.HasPrefix(s.TokenKeys, "https:") {
-		source = identity.ClusterSource{URL: s.TokenKeys, CAFile: s.TokenKeysCAFile, TokenFile: s.TokenKeysTokenFile}
+	url, err := s.keysURL(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if url != "" {
+		source = identity.ClusterSource{URL: url, CAFile: s.TokenKeysCAFile, TokenFile: s.TokenKeysTokenFile}
 	}
 	issuer := s.TokenIssuer
 	if issuer == "" {
@@ -83,6 +88,22 @@ func (s Security) verifier(dir string, log zerolog.Logger) (*identity.Verifier, 
 		Issuer: issuer, Audience: s.TokenAudience, Namespace: s.TokenNamespace,
 		Keys: identity.NewKeys(source, filepath.Join(dir, keysFile), log.With().Str("component", "token-keys").Logger()),
 	}, nil
+}
+
+// keysURL is where to ask for the keys, empty where a file holds them. The API server is reached by its address, so that
+// nothing depends on cluster DNS.
+func (s Security) keysURL(getenv func(string) string) (string, error) {
+	if strings.HasPrefix(s.TokenKeys, "https:") {
+		return s.TokenKeys, nil
+	}
+	if s.TokenKeys != "cluster" {
+		return "", nil
+	}
+	server, port := getenv("KUBERNETES_SERVICE_HOST"), getenv("KUBERNETES_SERVICE_PORT")
+	if server == "" || port == "" {
+		return "", errors.New("token-keys: cluster means the API server that KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT name, which are not set; give a URL or a file outside of a cluster")
+	}
+	return "https://" + net.JoinHostPort(server, port) + "/openid/v1/jwks", nil
 }
 
 // keepKeys keeps the keys of a verifier current until ctx ends.
