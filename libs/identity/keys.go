@@ -187,7 +187,11 @@ func (k *Keys) keep(document []byte) {
 	if kept, err := os.ReadFile(k.file); err == nil && string(kept) == string(document) {
 		return
 	}
-	f, err := os.CreateTemp(filepath.Dir(k.file), ".token-keys-*")
+	var f *os.File
+	err := os.MkdirAll(filepath.Dir(k.file), 0o700)
+	if err == nil {
+		f, err = os.CreateTemp(filepath.Dir(k.file), ".token-keys-*")
+	}
 	if err == nil {
 		_, err = f.Write(document)
 		if err = errors.Join(err, f.Sync(), f.Close()); err == nil {

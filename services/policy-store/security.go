@@ -81,9 +81,6 @@ func (s Security) verifier(dir string, log zerolog.Logger) (*identity.Verifier, 
 			return nil, fmt.Errorf("token-issuer: it is not set, and %s does not give it: %w", s.TokenKeysTokenFile, err)
 		}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the log's folder: %w", err)
-	}
 	return &identity.Verifier{
 		Issuer: issuer, Audience: s.TokenAudience, Namespace: s.TokenNamespace,
 		Keys: identity.NewKeys(source, filepath.Join(dir, keysFile), log.With().Str("component", "token-keys").Logger()),
