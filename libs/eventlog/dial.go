@@ -2,9 +2,12 @@ package eventlog
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -20,7 +23,20 @@ type Dialer struct {
 	Name string
 	// InProcess, where set, is a server within this process; URL is then not used.
 	InProcess nats.InProcessConnProvider
-	Log       zerolog.Logger
+	// Credentials prove who connects, and say whom to believe that it is the log.
+	Credentials Credentials
+	Log         zerolog.Logger
+}
+
+// Credentials are files, which are read at every connect, because their owner renews them. The zero value gives no proof
+// and asks for none. The tags make flags of them.
+type Credentials struct {
+	TokenFile  string `help:"File with the ServiceAccount token (audience ringfence) that proves to the log who this is."`
+	CAFile     string `help:"File with the authorities of the log's certificate, in PEM form. With it, the log is spoken to over TLS alone."`
+	ServerName string `help:"Name that the log's certificate must be for." default:"policy-store"`
+
+	// Token takes the place of the file: what a server within this process asks for, or the token of a single command.
+	Token string `kong:"-"`
 }
 
 // Dial connects, trying again with back-off until it succeeds or ctx ends. The connection then reconnects for ever; while
@@ -29,6 +45,7 @@ func (d Dialer) Dial(ctx context.Context) (*nats.Conn, error) {
 	if d.Name == "" {
 		return nil, errors.New("dial the log: a name is required")
 	}
+	d.warn()
 	try := func() (*nats.Conn, error) { return nats.Connect(d.URL, d.options()...) }
 	notify := func(err error, wait time.Duration) {
 		d.Log.Warn().Err(err).Str("url", d.URL).Dur("again_in", wait).Msg("the log does not answer")
@@ -40,10 +57,34 @@ func (d Dialer) Dial(ctx context.Context) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// warn says what of the connection is open to whoever can reach it.
+func (d Dialer) warn() {
+	c := d.Credentials
+	anonymous := c.TokenFile == "" && c.Token == ""
+	switch {
+	case d.InProcess != nil:
+	case c.CAFile == "" && !anonymous:
+		d.Log.Warn().Msg("the token goes to the log in the clear; set --log-ca-file (RINGFENCE_LOG_CA_FILE)")
+	case c.CAFile == "":
+		d.Log.Warn().Msg("the log is used without TLS and without proof of who this is; set --log-ca-file and --log-token-file (RINGFENCE_LOG_CA_FILE, RINGFENCE_LOG_TOKEN_FILE)")
+	case anonymous:
+		d.Log.Warn().Msg("the log is used without proof of who this is; set --log-token-file (RINGFENCE_LOG_TOKEN_FILE)")
+	}
+}
+
+// EnforcerName is the name under which the enforcer of a node dials. The others use the name of their service.
+func EnforcerName(node string) string { return "enforcer-" + node }
+
+// ViewerName is the name under which a person dials with a token, whose fingerprint libs/identity gives.
+func ViewerName(fingerprint string) string { return "viewer-" + fingerprint }
+
+// InboxPrefix is what the subjects of answers to a client begin with that dials under a name.
+func InboxPrefix(name string) string { return "_INBOX." + Token(name) }
+
 func (d Dialer) options() []nats.Option {
 	opts := []nats.Option{
 		nats.Name(d.Name),
-		nats.CustomInboxPrefix("_INBOX." + Token(d.Name)),
+		nats.CustomInboxPrefix(InboxPrefix(d.Name)),
 		nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(-1),
 		nats.CustomReconnectDelay(reconnectDelay),
@@ -66,6 +107,27 @@ func (d Dialer) options() []nats.Option {
 	}
 	if d.InProcess != nil {
 		opts = append(opts, nats.InProcessServer(d.InProcess))
+	}
+	return append(opts, d.Credentials.options(d.Log)...)
+}
+
+func (c Credentials) options(log zerolog.Logger) (opts []nats.Option) {
+	switch {
+	case c.Token != "":
+		opts = append(opts, nats.Token(c.Token))
+	case c.TokenFile != "":
+		opts = append(opts, nats.TokenHandler(func() string {
+			token, err := os.ReadFile(c.TokenFile)
+			if err != nil {
+				log.Error().Err(err).Msg("the token for the log cannot be read")
+			}
+			return strings.TrimSpace(string(token))
+		}))
+	}
+	if c.CAFile != "" {
+		opts = append(opts,
+			nats.Secure(&tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS13}),
+			nats.RootCAs(c.CAFile))
 	}
 	return opts
 }

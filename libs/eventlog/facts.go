@@ -45,6 +45,10 @@ func (l *Log) Read(ctx context.Context, from, to uint64, filters ...string) iter
 // meanwhile may come again; the later one counts. An error ends the iteration.
 func (l *Log) Latest(ctx context.Context, filters ...string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
+		if l.readOnly {
+			l.latestBatched(ctx, filters, yield)
+			return
+		}
 		r := l.factsReader(0, filters)
 		r.policy = jetstream.DeliverLastPerSubjectPolicy
 		defer r.close()

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -29,22 +29,21 @@ var errNotInSync = errors.New("no policy in sync")
 // one after joining, then one after every change, be it only of version, window or provisioned version. deliver is never
 // called concurrently; while it runs, states are coalesced into the newest. Its errors are logged, and change nothing.
 //
+// Follow asks for nothing but the last messages of single subjects, and believes nothing that policy-store did not send:
+// see genuine.
+//
 // Follow survives disconnections, restarts of the server, and loss of messages: it joins anew, and until that is complete
 // nothing is delivered. A policy is taken only when its head says that watcher and pce-bridge are in sync, so that a log
 // that lost its disk changes nothing before it is complete again.
 //
 // The error is that of ctx.
 func Follow(ctx context.Context, nc *nats.Conn, node string, deliver func(context.Context, NodePolicy) error) error {
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(apiTimeout))
-	if err != nil {
-		return fmt.Errorf("follow the policy of node %s: %w", node, err)
-	}
 	outbox, done := make(chan NodePolicy, 1), make(chan struct{})
 	go func() {
 		defer close(done)
 		deliverAll(ctx, outbox, deliver)
 	}()
-	f := &follower{nc: nc, js: js, node: node, outbox: outbox}
+	f := &follower{nc: nc, node: node, outbox: outbox}
 	for patience := patience(); ctx.Err() == nil; pause(ctx, patience.NextBackOff()) {
 		f.joined = false
 		err := call(ctx, nc, f.session)
@@ -73,16 +72,14 @@ func deliverAll(ctx context.Context, outbox <-chan NodePolicy, deliver func(cont
 // follower runs one session after the other; each is a join and what follows until something is missing.
 type follower struct {
 	nc     *nats.Conn
-	js     jetstream.JetStream
 	node   string
 	outbox chan NodePolicy // holds the newest state that deliver has not taken
 
-	policy, plans jetstream.Stream
-	state         *nodeState
-	parts         assembly
-	joined        bool
-	unsettled     bool   // something changed since the last delivery
-	reported      string // the last reason not to join, so that it is logged once
+	state     *nodeState
+	parts     assembly
+	joined    bool
+	unsettled bool   // something changed since the last delivery
+	reported  string // the last reason not to join, so that it is logged once
 }
 
 // session joins and follows until it must join anew or ctx ends.
@@ -130,15 +127,8 @@ func (f *follower) intact(reconnects uint64, subs []*nats.Subscription) error {
 
 // join reads head and plan. What was sent before the head was read is in it: only plans of later windows are kept.
 func (f *follower) join(ctx context.Context, messages <-chan *nats.Msg) error {
-	var err error
-	if f.policy, err = f.js.Stream(ctx, streamPolicy); err != nil {
-		return fmt.Errorf("join: stream %s: %w", streamPolicy, err)
-	}
-	if f.plans, err = f.js.Stream(ctx, streamPlan); err != nil {
-		return fmt.Errorf("join: stream %s: %w", streamPlan, err)
-	}
 	head := &ringfencev1.PolicyHead{}
-	switch err := getLast(ctx, f.policy, headSubject, head); {
+	switch err := getLast(ctx, f.nc, streamPolicy, headSubject, head); {
 	case errors.Is(err, ErrNotFound):
 		return fmt.Errorf("%w: nothing is published", errNotInSync)
 	case err != nil:
@@ -163,7 +153,7 @@ func (f *follower) join(ctx context.Context, messages <-chan *nats.Msg) error {
 func (f *follower) dropEarlier(ctx context.Context, messages <-chan *nats.Msg) error {
 	for range len(messages) {
 		msg := <-messages
-		if msg.Subject == windowSubject {
+		if msg.Subject == windowSubject && genuine(msg) {
 			w, err := decodeWindow(msg.Data)
 			if err != nil || w.GetNumber() <= f.state.window {
 				continue
@@ -177,12 +167,12 @@ func (f *follower) dropEarlier(ctx context.Context, messages <-chan *nats.Msg) e
 }
 
 func (f *follower) fetchPlan(ctx context.Context) error {
-	msg, err := f.plans.GetLastMsgForSubject(ctx, planSubject(f.node))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	msg, err := lastMessage(ctx, f.nc, streamPlan, planSubject(f.node))
+	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("join: %s: %w", planSubject(f.node), err)
+		return fmt.Errorf("join: %w", err)
 	}
 	plan, err := decodePlan(f.node, msg.Data)
 	if err != nil {
@@ -194,7 +184,7 @@ func (f *follower) fetchPlan(ctx context.Context) error {
 
 func (f *follower) fetchNamespaces(ctx context.Context) error {
 	stored := &ringfencev1.StoredNamespaces{}
-	err := getLast(ctx, f.policy, namespacesSubject, stored)
+	err := getLast(ctx, f.nc, streamPolicy, namespacesSubject, stored)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("join: %w", err)
 	}
@@ -234,9 +224,12 @@ func (f *follower) follow(ctx context.Context, messages <-chan *nats.Msg, intact
 func (f *follower) take(ctx context.Context, msg *nats.Msg) error {
 	var changed bool
 	var err error
-	if msg.Subject == windowSubject {
+	switch {
+	case !genuine(msg):
+		err = errForeign
+	case msg.Subject == windowSubject:
 		changed, err = f.takeWindow(msg.Data)
-	} else {
+	default:
 		changed, err = f.takePlan(msg.Data)
 	}
 	f.unsettled = f.unsettled || changed
@@ -245,6 +238,15 @@ func (f *follower) take(ctx context.Context, msg *nats.Msg) error {
 	}
 	zerolog.Ctx(ctx).Error().Err(err).Str("subject", msg.Subject).Msg("skipped what cannot be decoded")
 	return nil
+}
+
+var errForeign = errors.New("not sent by policy-store")
+
+// genuine refuses what somebody made the server send in their stead. Only policy-store may publish policy, but a server
+// sends answers and deliveries of consumers wherever the request for them says: those carry headers, or the subject of an
+// acknowledgement, which policy-store's own messages do not have.
+func genuine(msg *nats.Msg) bool {
+	return len(msg.Header) == 0 && !strings.HasPrefix(msg.Reply, "$JS.")
 }
 
 func (f *follower) takeWindow(data []byte) (bool, error) {
@@ -303,7 +305,7 @@ func (f *follower) settle(ctx context.Context) error {
 
 func (f *follower) fetchPolicy(ctx context.Context, id string) error {
 	stored := &ringfencev1.StoredWorkloadPolicy{}
-	if err := getLast(ctx, f.policy, workloadSubject(id), stored); err != nil {
+	if err := getLast(ctx, f.nc, streamPolicy, workloadSubject(id), stored); err != nil {
 		return fmt.Errorf("%w: %w", errJoinAnew, err)
 	}
 	if err := f.state.addPolicy(id, stored); err != nil {
@@ -314,12 +316,12 @@ func (f *follower) fetchPolicy(ctx context.Context, id string) error {
 
 func (f *follower) fetchSet(ctx context.Context, id string) error {
 	first := &ringfencev1.StoredAddressSet{}
-	if err := getLast(ctx, f.policy, setSubject(id, 0), first); err != nil {
+	if err := getLast(ctx, f.nc, streamPolicy, setSubject(id, 0), first); err != nil {
 		return fmt.Errorf("%w: %w", errJoinAnew, err)
 	}
 	set, err := joinStored(first, func(chunk int) (*ringfencev1.StoredAddressSet, error) {
 		next := &ringfencev1.StoredAddressSet{}
-		return next, getLast(ctx, f.policy, setSubject(id, chunk), next)
+		return next, getLast(ctx, f.nc, streamPolicy, setSubject(id, chunk), next)
 	})
 	if err == nil {
 		err = f.state.addSet(id, first.GetWindow(), set)

@@ -25,6 +25,7 @@ type Log struct {
 	js          jetstream.JetStream
 	incarnation string
 	base        uint64
+	readOnly    bool
 	reconnects  uint64 // of the connection when the incarnation was learned
 	garbage     atomic.Uint64
 	// acknowledged is the highest sequence that any producer of this Log was told.
@@ -47,11 +48,19 @@ func Create(ctx context.Context, nc *nats.Conn, s Sizes) (*Log, error) {
 }
 
 // Open opens the log, waiting with back-off until it is there or ctx ends.
-func Open(ctx context.Context, nc *nats.Conn) (*Log, error) {
+func Open(ctx context.Context, nc *nats.Conn) (*Log, error) { return open(ctx, nc, false) }
+
+// OpenReadOnly is Open for people, who may read and no more. Such a Log makes no consumers on the server: it gets messages
+// in batches, which takes about twice the time, and notices new ones by looking. Who may make a consumer may have what it
+// delivers sent to any subject, policy too.
+func OpenReadOnly(ctx context.Context, nc *nats.Conn) (*Log, error) { return open(ctx, nc, true) }
+
+func open(ctx context.Context, nc *nats.Conn, readOnly bool) (*Log, error) {
 	l, err := newLog(nc)
 	if err != nil {
 		return nil, err
 	}
+	l.readOnly = readOnly
 	try := func() (struct{}, error) { return struct{}{}, l.learn(ctx) }
 	_, err = backoff.Retry(ctx, try, backoff.WithBackOff(patience()), backoff.WithMaxElapsedTime(0))
 	if err != nil {

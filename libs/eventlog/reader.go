@@ -32,7 +32,7 @@ type message struct {
 
 // reader reads a stream in order by an ordered consumer of its own, which follows the stream over reconnects and server
 // restarts. The reader checks that it still is the same stream before it hands out what comes after such a break.
-// It is not safe for concurrent use.
+// A batched reader gets messages directly instead. It is not safe for concurrent use.
 type reader struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
@@ -42,6 +42,10 @@ type reader struct {
 	since   time.Time // for DeliverByStartTimePolicy
 	verify  func(context.Context) (jetstream.StreamState, error)
 
+	// batched readers make no consumer.
+	batched bool
+	fetched []message // by a batched reader, and not read yet
+
 	next     uint64 // sequence that is wanted next; 0: whatever comes first
 	consumer string
 	messages jetstream.MessagesContext
@@ -50,7 +54,7 @@ type reader struct {
 
 // factsReader reads facts from a sequence on, 0 being the oldest that is kept.
 func (l *Log) factsReader(from uint64, filters []string) *reader {
-	r := &reader{nc: l.nc, js: l.js, stream: streamFacts, filters: filters, verify: l.verify, next: from}
+	r := &reader{nc: l.nc, js: l.js, stream: streamFacts, filters: filters, verify: l.verify, next: from, batched: l.readOnly}
 	if from > 0 {
 		r.policy = jetstream.DeliverByStartSequencePolicy
 	}
@@ -59,7 +63,7 @@ func (l *Log) factsReader(from uint64, filters []string) *reader {
 
 // streamReader reads a derived stream.
 func (l *Log) streamReader(stream string, policy jetstream.DeliverPolicy, filters ...string) *reader {
-	return &reader{nc: l.nc, js: l.js, stream: stream, filters: filters, policy: policy, verify: func(ctx context.Context) (jetstream.StreamState, error) {
+	return &reader{nc: l.nc, js: l.js, stream: stream, filters: filters, policy: policy, batched: l.readOnly, verify: func(ctx context.Context) (jetstream.StreamState, error) {
 		info, err := l.info(ctx, stream)
 		if err != nil {
 			return jetstream.StreamState{}, err
@@ -71,6 +75,9 @@ func (l *Log) streamReader(stream string, policy jetstream.DeliverPolicy, filter
 // read gives the next message, or errIdle when none came for a while. After any other error the reader is closed, and
 // opens again where it was by the next call; ErrIncarnation is final.
 func (r *reader) read(ctx context.Context) (message, error) {
+	if r.batched {
+		return r.readBatched(ctx)
+	}
 	if r.messages == nil {
 		if err := r.open(ctx); err != nil {
 			return message{}, err
@@ -142,6 +149,7 @@ func (r *reader) open(ctx context.Context) error {
 
 // close lets go of the consumer; the reader goes on after the last message that it gave.
 func (r *reader) close() {
+	r.fetched = nil
 	if r.messages == nil {
 		return
 	}

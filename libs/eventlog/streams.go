@@ -48,9 +48,16 @@ func (s Sizes) streams() []jetstream.StreamConfig {
 		},
 		derived(streamPolicy, []string{setPrefix + ">", workloadPrefix + ">", namespacesSubject, headSubject}, s.percent(8), 1),
 		derived(streamPlan, []string{planPrefix + "*"}, s.percent(2), 1),
-		derived(streamFlows, []string{flowsPrefix + "*"}, s.percent(20), 0),
-		derived(streamStatus, []string{statusPrefix + "*"}, s.percent(5), 1),
+		reported(derived(streamFlows, []string{flowsPrefix + "*"}, s.percent(20), 0)),
+		reported(derived(streamStatus, []string{statusPrefix + "*"}, s.percent(5), 1)),
 	}
+}
+
+// reported is a stream of what nodes say. Nobody waits for its acknowledgements, and a node could have them sent to where
+// it may not publish.
+func reported(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.NoAck = true
+	return cfg
 }
 
 // derived is a stream whose loss costs a computation, so that its writes need not wait for the disk.

@@ -7,14 +7,16 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/service"
 	"github.com/ringfence/ringfence/services/enforcer/cri"
 )
 
 // Config is what the enforcer can be told.
 type Config struct {
-	service.Config `embed:""`
-	Runtime        `embed:""`
+	service.Config       `embed:""`
+	eventlog.Credentials `embed:"" prefix:"log-"`
+	Runtime              `embed:""`
 
 	NodeName          string        `help:"Name of this node in Kubernetes."`
 	Programming       bool          `help:"Program pods. Without it the enforcer reports and changes nothing; for tests." default:"true" negatable:""`

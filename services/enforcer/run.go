@@ -115,7 +115,9 @@ func (a *agent) run(ctx context.Context) error {
 // follow connects to the log and takes policy from it.
 func (a *agent) follow(ctx context.Context) error {
 	ctx = a.svc.Log.WithContext(ctx)
-	nc, err := eventlog.Dialer{URL: a.cfg.LogURL, Name: "enforcer-" + a.cfg.NodeName, Log: a.svc.Log}.Dial(ctx)
+	nc, err := eventlog.Dialer{
+		URL: a.cfg.LogURL, Name: eventlog.EnforcerName(a.cfg.NodeName), Credentials: a.cfg.Credentials, Log: a.svc.Log,
+	}.Dial(ctx)
 	if err != nil {
 		return err
 	}

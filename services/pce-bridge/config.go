@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/pce"
 	"github.com/ringfence/ringfence/libs/service"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -19,7 +20,8 @@ import (
 // Config is what pce-bridge can be told. The ranges are those of Illumio's chart; Validate holds them, and Run takes
 // whatever it is given.
 type Config struct {
-	service.Config `embed:""`
+	service.Config       `embed:""`
+	eventlog.Credentials `embed:"" prefix:"log-"`
 
 	PceURL       string `help:"Address of the console: host:port, or a URL." name:"pce-url" required:""`
 	ClusterID    string `help:"Id (UUID) of the container cluster in the console." name:"cluster-id" required:""`

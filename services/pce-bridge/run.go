@@ -44,7 +44,7 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	ctx = svc.Log.WithContext(ctx) // where libs/eventlog reports what it cannot decode
-	nc, err := eventlog.Dialer{URL: config.LogURL, Name: producerName, Log: svc.Log}.Dial(ctx)
+	nc, err := eventlog.Dialer{URL: config.LogURL, Name: producerName, Credentials: config.Credentials, Log: svc.Log}.Dial(ctx)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 // Config is what policy-store can be told.
 type Config struct {
 	service.Config `embed:""`
+	Security       `embed:""`
 
 	Listen           string        `help:"Address on which the log is served (NATS)." default:":4222"`
 	StoreDir         string        `help:"Folder of the log's files. One server uses it at a time." default:"/var/lib/ringfence/log"`
@@ -46,5 +47,5 @@ func (c Config) check() error {
 	case c.SnapshotInterval <= 0:
 		return errors.New("snapshot-interval: use a duration such as 6h")
 	}
-	return nil
+	return c.Security.check()
 }

@@ -62,7 +62,7 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 	}
 	f := &folder{
 		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
-		out: newPublisher(log, h.log, h.metrics, published), known: k.newest,
+		out: newPublisher(log, h.log, h.metrics, published), known: k.last,
 		measured: h.measureDisk(),
 	}
 	if head := published.Head.GetVersion(); head.GetIncarnation() == log.Incarnation() {

@@ -33,8 +33,7 @@ type keeper struct {
 
 	working   sync.WaitGroup
 	busy      chan struct{} // holds one token while a snapshot is being written
-	last      uint64        // sequence of the newest snapshot that proved good
-	newest    uint64        // sequence of the newest snapshot of this incarnation, good or not
+	last      uint64        // sequence of the newest snapshot
 	lastAt    time.Time
 	lookedAt  time.Time
 	saidAlarm bool
@@ -46,9 +45,6 @@ func (k *keeper) restore(ctx context.Context) (*clas.Engine, error) {
 	infos, err := k.log.Snapshots(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find snapshots: %w", err)
-	}
-	if len(infos) > 0 {
-		k.newest = infos[0].GetVersion().GetSequence()
 	}
 	for _, info := range infos {
 		engine, err := k.load(ctx, info)

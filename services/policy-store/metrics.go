@@ -1,6 +1,8 @@
 package policystore
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -20,9 +22,11 @@ type metrics struct {
 	syncs      prometheus.Gauge
 	churn      prometheus.Gauge
 	history    prometheus.Gauge
+	refused    *prometheus.CounterVec
+	graced     prometheus.Counter
 }
 
-func newMetrics(r *prometheus.Registry, server func() (bytes, connections float64)) *metrics {
+func newMetrics(r *prometheus.Registry, server func() (bytes, connections float64), keys func() time.Time) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: name, Help: help})
 	}
@@ -42,6 +46,7 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 		churn:      gauge("facts_per_second", "Facts a second of the last hour."),
 		history:    gauge("history_hours", "Hours of history that the log holds at that rate."),
 		starts:     counter("log_starts_total", "Starts of the log server."),
+		graced:     counter("expired_tokens_taken_total", "Clients let in with an expired token because the cluster's keys could not be fetched. Alarm on any."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "ringfence", Subsystem: "policy_store", Name: "window_latency_seconds", Help: "From the first fact of a window to its publication.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
@@ -49,12 +54,17 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 		snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "ringfence", Subsystem: "policy_store", Name: "snapshots_total", Help: "Snapshots, by result: written, failed, set_aside, dropped.",
 		}, []string{"result"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "ringfence", Subsystem: "policy_store", Name: "clients_refused_total", Help: "Clients that were not let in, by reason.",
+		}, []string{"reason"}),
 	}
-	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots, m.syncs, m.churn, m.history,
+	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots, m.syncs, m.churn, m.history, m.refused, m.graced,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_bytes", Help: "Bytes that the log takes."},
 			func() float64 { b, _ := server(); return b }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_connections", Help: "Clients that are connected to the log."},
-			func() float64 { _, c := server(); return c }))
+			func() float64 { _, c := server(); return c }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "token_keys_fetched_timestamp_seconds", Help: "When the cluster's token keys were last fetched; 0 before the first time, and where clients are not asked who they are."},
+			func() float64 { return max(0, float64(keys().Unix())) }))
 	return m
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -11,7 +12,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rs/zerolog"
 
+	"github.com/ringfence/ringfence/libs/access"
 	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/identity"
 	"github.com/ringfence/ringfence/libs/service"
 )
 
@@ -39,7 +42,17 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer svc.Close()
 	h := &host{cfg: cfg, svc: svc, log: svc.Log, replacements: backoff.NewExponentialBackOff()}
-	h.metrics = newMetrics(svc.Metrics, h.usage)
+	cfg.warn(h.log)
+	if h.verifier, err = cfg.verifier(cfg.StoreDir, h.log); err != nil {
+		return err
+	}
+	if h.certificate, err = newCertificate(cfg.Security, h.log); err != nil {
+		return err
+	}
+	h.metrics = newMetrics(svc.Metrics, h.usage, h.keys)
+	var keys sync.WaitGroup
+	defer keys.Wait()
+	keys.Go(func() { keepKeys(ctx, h.verifier) })
 	h.run(svc.Log.WithContext(ctx))
 	return nil
 }
@@ -50,6 +63,9 @@ type host struct {
 	svc     *service.Service
 	log     zerolog.Logger
 	metrics *metrics
+	// verifier and certificate are nil where clients are not asked who they are, and where there is no TLS.
+	verifier    *identity.Verifier
+	certificate *certificate
 	// replacements spaces out the replacements of a server that cannot write.
 	replacements *backoff.ExponentialBackOff
 	current      atomic.Pointer[logServer]
@@ -93,7 +109,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 // as letting clients in.
 func (h *host) serve(ctx context.Context) (served bool, err error) {
 	h.svc.Ready(component, errStarting)
-	s, err := startServer(ctx, h.cfg, h.log)
+	var g *gate
+	var own eventlog.Credentials
+	if h.verifier != nil {
+		g = newGate(h.verifier, h.metrics, h.log)
+		own.Token = g.secret
+	}
+	s, err := startServer(ctx, h.cfg, g, h.certificate, h.log)
 	if err != nil {
 		return false, err
 	}
@@ -105,7 +127,9 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 		s.stop()
 	}()
 
-	nc, err := eventlog.Dialer{URL: "in-process", Name: "policy-store", InProcess: s.nats, Log: h.log.Level(zerolog.ErrorLevel)}.Dial(ctx)
+	nc, err := eventlog.Dialer{
+		URL: "in-process", Name: access.PolicyStore, InProcess: s.nats, Credentials: own, Log: h.log.Level(zerolog.ErrorLevel),
+	}.Dial(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -179,6 +203,15 @@ func (h *host) guard(ctx context.Context, s *logServer, replace context.CancelCa
 
 // guardInterval is how often the guard looks.
 const guardInterval = 500 * time.Millisecond
+
+// keys says when the keys of the tokens were last fetched.
+func (h *host) keys() time.Time {
+	if h.verifier == nil {
+		return time.Time{}
+	}
+	fetched, _ := h.verifier.Keys.Fetched() // why not is in the log
+	return fetched
+}
 
 // usage reads what the current server says of itself.
 func (h *host) usage() (bytes, connections float64) {

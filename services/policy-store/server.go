@@ -30,14 +30,22 @@ type logServer struct {
 	dir  string
 	// staging is the folder in memory for batches, empty without.
 	staging string
+	gate    *gate // nil where clients are not asked who they are
 }
 
 // startServer starts the server and returns once JetStream has recovered its streams. It does not listen before listen
 // is called, so that nobody reads what a crash left behind before it was looked through.
-func startServer(ctx context.Context, cfg Config, log zerolog.Logger) (*logServer, error) {
+// Without gate it asks nobody who they are, without certificate it speaks no TLS.
+func startServer(ctx context.Context, cfg Config, gate *gate, cert *certificate, log zerolog.Logger) (*logServer, error) {
 	opts, err := serverOptions(cfg)
 	if err != nil {
 		return nil, err
+	}
+	if gate != nil {
+		opts.CustomClientAuthentication, opts.AuthTimeout = gate, authTimeout
+	}
+	if cert != nil {
+		opts.TLSConfig, opts.TLSTimeout = cert.server(), authTimeout
 	}
 	if err := probe(cfg.StoreDir); err != nil {
 		return nil, err
@@ -45,13 +53,17 @@ func startServer(ctx context.Context, cfg Config, log zerolog.Logger) (*logServe
 	if err := verifyBlocks(ctx, cfg.StoreDir, log); err != nil {
 		return nil, err
 	}
-	s := &logServer{log: log, dir: cfg.StoreDir}
+	s := &logServer{log: log, dir: cfg.StoreDir, gate: gate}
 	if s.nats, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("log server: %w", err)
 	}
 	s.nats.SetLoggerV2(natsLog{log: log.With().Str("component", "nats").Logger()}, false, false, false)
 	s.nats.Start()
-	if err := s.await(ctx); err != nil {
+	err = s.await(ctx)
+	if err == nil && gate != nil {
+		err = gate.separate(s.nats)
+	}
+	if err != nil {
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
 		return nil, err
@@ -70,6 +82,7 @@ func serverOptions(cfg Config) (*server.Options, error) {
 		server_name: policy-store
 		max_payload: 1MB
 		max_pending: 16MB
+		max_control_line: 20KB # a token comes on one line
 		jetstream {
 			store_dir: %q
 			max_file_store: %d

@@ -20,7 +20,8 @@ import (
 
 // Config of the watcher.
 type Config struct {
-	service.Config `embed:""`
+	service.Config       `embed:""`
+	eventlog.Credentials `embed:"" prefix:"log-"`
 
 	Kubeconfig    string        `help:"Kubeconfig of the cluster; empty inside of it."`
 	Namespace     string        `help:"Namespace of the watcher's lease." default:"illumio-system"`
@@ -109,7 +110,7 @@ func run(ctx context.Context, cfg Config, svc *service.Service, client kubernete
 			return err
 		}
 		svc.Ready(componentCache, nil)
-		return election.Run(ctx, func(ctx context.Context) { lead(ctx, svc, cfg.LogURL, scribe) })
+		return election.Run(ctx, func(ctx context.Context) { lead(ctx, svc, cfg, scribe) })
 	})
 	return group.Wait()
 }
@@ -126,12 +127,12 @@ func identityOf(cfg Config) (string, error) {
 }
 
 // lead writes until ctx ends. A watcher that stands by needs no log to be ready.
-func lead(ctx context.Context, svc *service.Service, url string, s *scribe) {
+func lead(ctx context.Context, svc *service.Service, cfg Config, s *scribe) {
 	s.metrics.leader.Set(1)
 	defer s.metrics.leader.Set(0)
 	defer s.ready(nil)
 	s.ready(errConnecting)
-	nc, err := eventlog.Dialer{URL: url, Name: Producer, Log: svc.Log}.Dial(ctx)
+	nc, err := eventlog.Dialer{URL: cfg.LogURL, Name: Producer, Credentials: cfg.Credentials, Log: svc.Log}.Dial(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			svc.Log.Error().Err(err).Msg("the log cannot be reached")

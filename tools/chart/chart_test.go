@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,7 @@ func TestGolden(t *testing.T) {
 	}{
 		{"ringfence-default", "ringfence", "illumio-system", required},
 		{"ringfence-illumio-values", "ringfence", "illumio-system", []string{"-f", "testdata/illumio-values.yaml"}},
+		{"ringfence-secured", "ringfence", "illumio-system", slices.Concat(required, []string{"--set", "security.tokens=true,security.tlsSecret=log-tls"})},
 		{"pce-default", "pce", "pce-system", nil},
 		{"pce-complete", "pce", "pce-system", []string{"-f", "testdata/pce-values.yaml"}},
 	} {

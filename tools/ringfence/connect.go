@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/identity"
 	"github.com/ringfence/ringfence/tools/cluster"
 )
 
@@ -32,6 +35,8 @@ type Address struct {
 	Namespace  string
 	// Patience bounds how long connecting may take.
 	Patience time.Duration
+	// Credentials prove who asks, and say whom to believe; zero for a log that asks nobody.
+	Credentials eventlog.Credentials
 }
 
 // Store is a connection to a cluster's log.
@@ -99,17 +104,35 @@ func (a Address) connect(ctx context.Context) (*Store, error) {
 		}
 		server = "nats://" + local
 	}
+	name, credentials, err := a.viewer()
+	if err != nil {
+		return nil, err
+	}
 	last := &lastError{}
-	nc, err := eventlog.Dialer{URL: server, Name: "ringfence", Log: zerolog.New(last)}.Dial(ctx)
+	nc, err := eventlog.Dialer{URL: server, Name: name, Credentials: credentials, Log: zerolog.New(last)}.Dial(ctx)
 	if err != nil {
 		return nil, last.because(err)
 	}
-	log, err := eventlog.Open(ctx, nc)
+	log, err := eventlog.OpenReadOnly(ctx, nc)
 	if err != nil {
 		nc.Close()
 		return nil, err
 	}
 	return &Store{Log: log, Conn: nc}, nil
+}
+
+// viewer gives the name and the credentials to dial with. The token is read once, for the inbox of a viewer is bound to it.
+func (a Address) viewer() (string, eventlog.Credentials, error) {
+	c := a.Credentials
+	if c.TokenFile == "" {
+		return "ringfence", c, nil
+	}
+	token, err := os.ReadFile(c.TokenFile)
+	if err != nil {
+		return "", c, fmt.Errorf("the token: %w", err)
+	}
+	c.TokenFile, c.Token = "", strings.TrimSpace(string(token))
+	return eventlog.ViewerName(identity.Fingerprint(c.Token)), c, nil
 }
 
 // forward opens a port on this machine that leads to policy-store.

@@ -67,3 +67,35 @@ readinessProbe:
 {{- define "ringfence.runtimeSocket" -}}
 {{ include "ringfence.runtimeFolder" . }}/{{ eq .Values.containerRuntime "crio" | ternary "crio.sock" "containerd.sock" }}
 {{- end }}
+
+{{/* What a client of the event log needs to prove who it is and to know the log: environment, mounts, volumes. */}}
+{{- define "ringfence.logEnv" -}}
+{{- if .root.Values.security.tokens }}
+- name: RINGFENCE_LOG_TOKEN_FILE
+  value: /var/run/ringfence/token/token
+{{- end }}
+{{- if .root.Values.security.tlsSecret }}
+- name: RINGFENCE_LOG_CA_FILE
+  value: /var/run/ringfence/ca/ca.crt
+{{- end }}
+{{- end }}
+{{- define "ringfence.logMounts" -}}
+{{- if .root.Values.security.tokens }}
+- {name: log-token, mountPath: /var/run/ringfence/token, readOnly: true}
+{{- end }}
+{{- if .root.Values.security.tlsSecret }}
+- {name: log-ca, mountPath: /var/run/ringfence/ca, readOnly: true}
+{{- end }}
+{{- end }}
+{{- define "ringfence.logVolumes" -}}
+{{- if .root.Values.security.tokens }}
+- name: log-token
+  projected:
+    sources:
+      - serviceAccountToken: {path: token, audience: ringfence, expirationSeconds: 86400}
+{{- end }}
+{{- with .root.Values.security.tlsSecret }}
+- name: log-ca
+  secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- end }}

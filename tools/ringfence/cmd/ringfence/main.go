@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
@@ -47,6 +48,8 @@ type cli struct {
 	Namespace  string        `short:"n" default:"${namespace}" env:"RINGFENCE_NAMESPACE" help:"Namespace that Ringfence runs in."`
 	Patience   time.Duration `default:"15s" env:"RINGFENCE_PATIENCE" help:"Longest wait for a connection."`
 
+	Log eventlog.Credentials `embed:"" prefix:"log-"`
+
 	Status  statusCommand  `cmd:"" help:"Show the log, the live policy, and how far every node enforces it."`
 	Facts   factsCommand   `cmd:"" help:"Print facts of the log as JSON lines."`
 	Export  exportCommand  `cmd:"" help:"Write the log's facts to one file."`
@@ -76,6 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	log := zerolog.New(zerolog.ConsoleWriter{Out: stderr, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}})
 	s := &session{ctx: log.WithContext(ctx), stdout: stdout, stderr: stderr, address: ringfence.Address{
 		Server: flags.Server, Kubeconfig: flags.Kubeconfig, Context: flags.Context, Namespace: flags.Namespace, Patience: flags.Patience,
+		Credentials: flags.Log,
 	}}
 	return s.exitCode(command.Run(s))
 }
