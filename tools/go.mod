@@ -83,6 +83,7 @@ require (
 	github.com/ringfence/ringfence/libs v0.0.0
 	github.com/ringfence/ringfence/proto v0.0.0
 	github.com/ringfence/ringfence/services/pce-bridge v0.0.0
+	github.com/ringfence/ringfence/services/policy-store v0.0.0
 	github.com/ringfence/ringfence/services/watcher v0.0.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/pflag v1.0.10 // indirect
@@ -116,3 +117,5 @@ replace (
 replace github.com/ringfence/ringfence/services/pce-bridge => ../services/pce-bridge
 
 replace github.com/ringfence/ringfence/services/watcher => ../services/watcher
+
+replace github.com/ringfence/ringfence/services/policy-store => ../services/policy-store

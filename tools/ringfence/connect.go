@@ -161,6 +161,8 @@ func (a Address) advise(err error, late bool) error {
 	switch {
 	case errors.Is(err, errNoStore):
 		return err
+	case strings.Contains(strings.ToLower(err.Error()), nats.ErrAuthorization.Error()): // as text: the dialer logged it
+		return fmt.Errorf("%w; the log asks who you are: kubectl -n %s create token viewer --audience ringfence > token, then --log-token-file token", err, a.Namespace)
 	case a.Server != "":
 		return fmt.Errorf("no log at %s within %s: %w; is policy-store running there?", a.Server, a.Patience, err)
 	case late:
