@@ -40,7 +40,7 @@ func Create(ctx context.Context, nc *nats.Conn, s Sizes) (*Log, error) {
 		return nil, err
 	}
 	for _, cfg := range s.streams() {
-		if err := call(ctx, nc, func(ctx context.Context) error { return l.createStream(ctx, cfg) }); err != nil {
+		if err := l.insistOn(ctx, s.replicated(cfg)); err != nil {
 			return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -77,9 +77,29 @@ func newLog(nc *nats.Conn) (*Log, error) {
 	return &Log{nc: nc, js: js}, nil
 }
 
+// insistOn makes a stream, again and again for a while: servers of a cluster that are electing do not answer.
+func (l *Log) insistOn(ctx context.Context, cfg jetstream.StreamConfig) error {
+	try := func() (struct{}, error) {
+		return struct{}{}, call(ctx, l.nc, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, createTimeout)
+			defer cancel()
+			err := l.createStream(ctx, cfg)
+			var api *jetstream.APIError
+			if errors.As(err, &api) && api.Code < 500 { // it answered, and will again
+				return backoff.Permanent(err)
+			}
+			return err
+		})
+	}
+	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(patience()), backoff.WithMaxElapsedTime(apiTimeout))
+	return err
+}
+
+// createTimeout bounds one attempt to make a stream.
+const createTimeout = 5 * time.Second
+
 func (l *Log) createStream(ctx context.Context, cfg jetstream.StreamConfig) error {
 	cfg.Storage = jetstream.FileStorage
-	cfg.Replicas = 1
 	cfg.Metadata = map[string]string{}
 	existing, err := l.js.Stream(ctx, cfg.Name)
 	switch {

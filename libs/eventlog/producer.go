@@ -30,7 +30,7 @@ const (
 const (
 	// answerTimeout bounds the wait for an acknowledgement; the slowest disks in use take a tenth of a second. A server
 	// whose disk fails gives no answer at all.
-	answerTimeout = 10 * time.Second
+	answerTimeout = 5 * time.Second
 	// reconnectTimeout bounds how long facts wait for a lost connection: restarts and elections of the server take less,
 	// and whoever publishes should know before long. It is well below the time for which the log knows ids, so that what
 	// was stored without an answer is not stored again.

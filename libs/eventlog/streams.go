@@ -29,9 +29,21 @@ const dedupeWindow = 2 * time.Minute
 type Sizes struct {
 	// Bytes of the whole storage. Streams get fixed shares of it; a tenth stays in reserve.
 	Bytes int64
+	// Replicas is how many servers hold each stream; 0 stands for one.
+	Replicas int
 }
 
 func (s Sizes) percent(p int64) int64 { return s.Bytes / 100 * p }
+
+// replicated gives a stream as many copies as are asked for. Its writes are then settled among the servers: what may be
+// written later by one cannot be.
+func (s Sizes) replicated(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.Replicas = max(s.Replicas, 1)
+	if cfg.Replicas > 1 {
+		cfg.PersistMode = jetstream.DefaultPersistMode
+	}
+	return cfg
+}
 
 // streams gives every stream's settings. FACTS refuses what is new when it is full, for what was acknowledged must not
 // go but below a verified snapshot, which policy-store sees to; all others hold what can be derived or done without.

@@ -123,6 +123,9 @@ func (f *folder) gauge(ctx context.Context) {
 
 // measureDisk gives the syncs a second of the log's disk when they are measured; what cannot be measured is not known.
 func (h *host) measureDisk() <-chan float64 {
+	if h.cfg.NATSMode == external {
+		return nil // its disks are elsewhere
+	}
 	measured := make(chan float64, 1)
 	go func() {
 		syncs, err := measureSyncs(h.cfg.StoreDir)

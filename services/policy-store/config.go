@@ -13,6 +13,7 @@ import (
 type Config struct {
 	service.Config `embed:""`
 	Security       `embed:""`
+	External       `embed:""`
 
 	Listen           string        `help:"Address on which the log is served (NATS)." default:":4222"`
 	StoreDir         string        `help:"Folder of the log's files. One server uses it at a time." default:"/var/lib/ringfence/log"`
@@ -34,7 +35,13 @@ func (c Config) bytes() int64 {
 	return int64(c.StorageGi) << 30
 }
 
-func (c Config) sizes() eventlog.Sizes { return eventlog.Sizes{Bytes: c.bytes()} }
+func (c Config) sizes() eventlog.Sizes {
+	s := eventlog.Sizes{Bytes: c.bytes()}
+	if c.NATSMode == external {
+		s.Replicas = c.Replicas
+	}
+	return s
+}
 
 func (c Config) check() error {
 	switch {
@@ -47,5 +54,5 @@ func (c Config) check() error {
 	case c.SnapshotInterval <= 0:
 		return errors.New("snapshot-interval: use a duration such as 6h")
 	}
-	return c.Security.check()
+	return errors.Join(c.Security.check(), c.External.check())
 }

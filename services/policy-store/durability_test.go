@@ -27,11 +27,14 @@ type load struct {
 	working sync.WaitGroup
 	// pace is the pause after every acknowledgement.
 	pace time.Duration
+	// patience is the longest wait for acknowledgements.
+	patience time.Duration
 
 	acknowledged atomic.Int64
 	mu           sync.Mutex
 	sequences    map[string]uint64 // by subject
 	wrong        []error
+	refused      error // the last
 }
 
 // loadOf starts writers of single facts, and one of batches, with a producer that leads.
@@ -42,7 +45,7 @@ func loadOf(t *testing.T, log *eventlog.Log, writers int, pace time.Duration) *l
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	l := &load{t: t, stop: stop, pace: pace, sequences: map[string]uint64{}}
+	l := &load{t: t, stop: stop, pace: pace, patience: 30 * time.Second, sequences: map[string]uint64{}}
 	t.Cleanup(l.end)
 	for w := range writers {
 		l.working.Go(func() {
@@ -80,7 +83,7 @@ func (l *load) take(ctx context.Context, err error, sequence uint64, ds ...event
 		}
 		l.mu.Unlock()
 		l.acknowledged.Add(int64(len(ds)))
-	} else if errors.Is(err, eventlog.ErrIncarnation) || errors.Is(err, eventlog.ErrGap) || errors.Is(err, eventlog.ErrDeposed) {
+	} else if l.refuse(err); errors.Is(err, eventlog.ErrIncarnation) || errors.Is(err, eventlog.ErrGap) || errors.Is(err, eventlog.ErrDeposed) {
 		l.mu.Lock()
 		l.wrong = append(l.wrong, err)
 		l.mu.Unlock()
@@ -89,6 +92,12 @@ func (l *load) take(ctx context.Context, err error, sequence uint64, ds ...event
 	case <-ctx.Done():
 	case <-time.After(l.pace):
 	}
+}
+
+func (l *load) refuse(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = err
 }
 
 // end stops the writers.
@@ -101,9 +110,11 @@ func (l *load) end() {
 func (l *load) awaits(more int64) {
 	l.t.Helper()
 	want := l.acknowledged.Load() + more
-	eventually(l.t, func() error {
+	within(l.t, l.patience, func() error {
 		if have := l.acknowledged.Load(); have < want {
-			return fmt.Errorf("%d facts are acknowledged, want %d", have, want)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return fmt.Errorf("%d facts are acknowledged, want %d; the last refusal is %w", have, want, l.refused)
 		}
 		return nil
 	})
@@ -184,6 +195,7 @@ func TestAKillLosesNothing(t *testing.T) {
 }
 
 func TestTwentyKillsUnderLoadLoseNothing(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, t.TempDir(), func(c *childConfig) { c.StagingDir = t.TempDir() })
 	log := p.open("test")
 	l := loadOf(t, log, 24, 2*time.Millisecond)
@@ -256,6 +268,7 @@ func shutDown(t *testing.T, dir string) {
 }
 
 func TestPowerCutsUnderLoadLoseNothing(t *testing.T) {
+	t.Parallel()
 	mount, cut, dir := blockDevice(t)
 	p := startProcess(t, filepath.Join(dir, "log"), func(c *childConfig) { c.StagingDir = t.TempDir() })
 	log := p.open("test")

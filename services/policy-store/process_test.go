@@ -29,6 +29,7 @@ const childVariable = "POLICYSTORE_TEST_CONFIG"
 type childConfig struct {
 	Listen, StoreDir string
 	StagingDir       string
+	External         string // URL of the NATS cluster that hosts the log; embedded where empty
 	HTTPAddress      string
 	Storage          int64
 	SnapshotFacts    uint64
@@ -37,6 +38,9 @@ type childConfig struct {
 func TestMain(m *testing.M) {
 	if spec := os.Getenv(childVariable); spec != "" {
 		os.Exit(runChild(spec))
+	}
+	if config := os.Getenv(natsVariable); config != "" {
+		os.Exit(runNATS(config))
 	}
 	os.Exit(m.Run())
 }
@@ -49,8 +53,12 @@ func runChild(spec string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	host := External{NATSMode: embedded}
+	if c.External != "" {
+		host = External{NATSMode: external, Replicas: 3}
+	}
 	err := Run(ctx, Config{
-		Config: service.Config{LogLevel: "info", HTTPAddress: c.HTTPAddress}, Listen: c.Listen, StoreDir: c.StoreDir, StagingDir: c.StagingDir, StorageGi: 1, storage: c.Storage,
+		Config: service.Config{LogLevel: "info", LogURL: c.External, HTTPAddress: c.HTTPAddress}, External: host, Listen: c.Listen, StoreDir: c.StoreDir, StagingDir: c.StagingDir, StorageGi: 1, storage: c.Storage,
 		SnapshotFacts: c.SnapshotFacts, SnapshotInterval: time.Hour,
 	})
 	if err != nil {
@@ -203,11 +211,16 @@ func (p *process) lines(words ...string) []string {
 
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
+	within(t, 30*time.Second, check)
+}
+
+func within(t *testing.T, patience time.Duration, check func() error) {
+	t.Helper()
 	var err error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if err = check(); err == nil {
 			return
 		}
 	}
-	t.Fatalf("not within 30 s: %v", err)
+	t.Fatalf("not within %s: %v", patience, err)
 }

@@ -42,7 +42,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer svc.Close()
 	h := &host{cfg: cfg, svc: svc, log: svc.Log, replacements: backoff.NewExponentialBackOff()}
-	cfg.warn(h.log)
+	if cfg.NATSMode != external {
+		cfg.warn(h.log)
+	}
 	if h.verifier, err = cfg.verifier(cfg.StoreDir, h.log); err != nil {
 		return err
 	}
@@ -109,6 +111,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 // as letting clients in.
 func (h *host) serve(ctx context.Context) (served bool, err error) {
 	h.svc.Ready(component, errStarting)
+	if h.cfg.NATSMode == external {
+		return h.join(ctx)
+	}
 	var g *gate
 	var own eventlog.Credentials
 	if h.verifier != nil {
