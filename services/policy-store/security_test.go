@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +110,14 @@ func TestTheServicesCanDoTheirWork(t *testing.T) {
 			t.Errorf("viewer: %s: %v", subject, err)
 		}
 	}
+	eventually(t, func() error { // an answer that came is no more in the server's books
+		for _, e := range slices.Concat(slices.Collect(maps.Values(access.Exports()))...) {
+			if open := s.host.current.Load().nats.GlobalAccount().NumPendingResponses(e.Subject); open > 0 && e.Kind == access.Sent {
+				return fmt.Errorf("%s: %d answers are pending", e.Subject, open)
+			}
+		}
+		return nil
+	})
 	for name, c := range clients {
 		if said := c.violations(); len(said) > 0 {
 			t.Errorf("%s: %q", name, said)
