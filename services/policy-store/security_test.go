@@ -55,6 +55,23 @@ func TestTheServicesCanDoTheirWork(t *testing.T) {
 	produce(t, byBridge, access.PceBridge, append(console(t),
 		eventlog.Draft{Subject: eventlog.SettingsSubject, Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Settings{Settings: &ringfencev1.Settings{}}}}))
 	followed.holds(62)
+	// Both lead as their services do: the epoch of an earlier process is in the log, and stops that one.
+	for name, l := range map[string]*eventlog.Log{access.Watcher: byWatcher, access.PceBridge: byBridge} {
+		first, err := l.Lead(t.Context(), name, "first")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := l.Lead(t.Context(), name, "second")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Synced(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := first.Synced(t.Context()); !errors.Is(err, eventlog.ErrDeposed) {
+			t.Errorf("%s: the one before: %v", name, err)
+		}
+	}
 
 	// What the watcher and the bridge read at their start, and follow after it.
 	if got := collect(t, "watcher", byWatcher.Latest(t.Context(), "facts.k8s.>")); len(got) != 64 {
