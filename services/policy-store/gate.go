@@ -18,6 +18,9 @@ import (
 const (
 	// verifyTimeout bounds how long a client waits while the keys of the tokens are looked for.
 	verifyTimeout = 6 * time.Second
+	// answerWithin is how long the server remembers where the answer to a request goes that was not answered, and where the
+	// next one of a batch goes.
+	answerWithin = 30 * time.Second
 	// authTimeout is how long the server waits for a client to prove who it is. A thousand nodes come at once after a restart.
 	authTimeout = 10
 )
@@ -155,5 +158,8 @@ func imported(account, log *server.Account, e access.Export) error {
 	if e.Kind == access.Batched {
 		answers = server.Streamed
 	}
-	return errors.Join(log.AddServiceExportWithResponse(e.Subject, answers, only), account.AddServiceImport(log, e.Subject, e.Subject))
+	return errors.Join(
+		log.AddServiceExportWithResponse(e.Subject, answers, only),
+		log.SetServiceExportResponseThreshold(e.Subject, answerWithin),
+		account.AddServiceImport(log, e.Subject, e.Subject))
 }

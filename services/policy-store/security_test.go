@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,23 @@ func TestTheServicesCanDoTheirWork(t *testing.T) {
 	produce(t, byBridge, access.PceBridge, append(console(t),
 		eventlog.Draft{Subject: eventlog.SettingsSubject, Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Settings{Settings: &ringfencev1.Settings{}}}}))
 	followed.holds(62)
+	// Both lead as their services do: the epoch of an earlier process is in the log, and stops that one.
+	for name, l := range map[string]*eventlog.Log{access.Watcher: byWatcher, access.PceBridge: byBridge} {
+		first, err := l.Lead(t.Context(), name, "first")
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := l.Lead(t.Context(), name, "second")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Synced(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := first.Synced(t.Context()); !errors.Is(err, eventlog.ErrDeposed) {
+			t.Errorf("%s: the one before: %v", name, err)
+		}
+	}
 
 	// What the watcher and the bridge read at their start, and follow after it.
 	if got := collect(t, "watcher", byWatcher.Latest(t.Context(), "facts.k8s.>")); len(got) != 64 {
@@ -108,6 +127,14 @@ func TestTheServicesCanDoTheirWork(t *testing.T) {
 			t.Errorf("viewer: %s: %v", subject, err)
 		}
 	}
+	eventually(t, func() error { // an answer that came is no more in the server's books
+		for _, e := range slices.Concat(slices.Collect(maps.Values(access.Exports()))...) {
+			if open := s.host.current.Load().nats.GlobalAccount().NumPendingResponses(e.Subject); open > 0 && e.Kind == access.Sent {
+				return fmt.Errorf("%s: %d answers are pending", e.Subject, open)
+			}
+		}
+		return nil
+	})
 	for name, c := range clients {
 		if said := c.violations(); len(said) > 0 {
 			t.Errorf("%s: %q", name, said)
