@@ -43,7 +43,7 @@ type reach struct {
 	policies map[string][]*ringfencev1.WorkloadPolicy // by label set
 	stand    map[string][]string                      // queries for the workloads that stand for a label set
 	owners   map[string]string                        // label sets by address in bytes
-	names    map[string]string                        // of other addresses, as text
+	names    map[string]string                        // queries for Services and workloads of the console by address, as text
 	known    map[string][]party                       // by address set
 	listed   map[string][]RuleTerm                    // by label set
 }
@@ -192,7 +192,8 @@ func (a *access) other(member string) (party, bool) {
 		if a.before.owners[key] != "" || a.after.owners[key] != "" {
 			return party{}, false
 		}
-		return party{name: cmp.Or(a.after.names[member], a.before.names[member], member), at: member}, true
+		name := cmp.Or(a.after.names[member], a.before.names[member], member)
+		return party{name: name, at: name}, true
 	}
 	at := a.after.within(member)
 	return party{name: member, at: at}, at != ""
@@ -224,12 +225,16 @@ func (r *reach) peers(set string) []party {
 	var out []party
 	seen, outside := map[string]bool{}, ""
 	for _, address := range r.sets[set].GetAddresses() {
-		name := r.owners[string(address)]
-		if name == "" {
-			outside = cmp.Or(outside, AddressName(address))
-		} else if !seen[name] {
-			seen[name] = true
-			out = append(out, party{name: name})
+		p := party{name: r.owners[string(address)]}
+		if text := AddressName(address); p.name == "" && r.names[text] != "" {
+			p = party{name: r.names[text], at: r.names[text]}
+		} else if p.name == "" {
+			outside = cmp.Or(outside, text)
+			continue
+		}
+		if !seen[p.name] {
+			seen[p.name] = true
+			out = append(out, p)
 		}
 	}
 	for _, member := range slices.Concat(r.sets[set].GetPrefixes(), r.sets[set].GetFqdns()) {

@@ -42,8 +42,8 @@ func CheckFilter(filter string) error {
 			return fmt.Errorf("%q: a wildcard is a whole token", filter)
 		}
 	}
-	if tokens[0] != "facts" && tokens[0] != "*" && tokens[0] != ">" {
-		return fmt.Errorf("%q: subjects of facts begin with facts", filter)
+	if tokens[0] != "facts" || len(tokens) < 2 {
+		return fmt.Errorf("%q: subjects of facts begin with facts and a point", filter)
 	}
 	return nil
 }

@@ -45,6 +45,9 @@ func Import(ctx context.Context, file *File, folder string, bytes int64, step St
 	if err := syncAll(building); err != nil {
 		return err
 	}
+	if err := os.Remove(folder); err != nil && !errors.Is(err, fs.ErrNotExist) { // it is empty
+		return err
+	}
 	return os.Rename(building, folder)
 }
 

@@ -152,6 +152,9 @@ func (s *State) advance(ctx context.Context, source Source, to uint64, step Step
 		return nil
 	}
 	for e, err := range ahead(source.Read(ctx, s.Sequence+1, to)) {
+		if err == nil {
+			err = ctx.Err() // what was read ahead needs no context
+		}
 		if err != nil {
 			return fmt.Errorf("fold from sequence %d: %w", s.Sequence+1, err)
 		}
