@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// Endpoints describes everyone whom policy knows by name, sorted by kind and name: of the pods of a workload the first by name
-// of each label set and policy, bare pods each by itself, nodes, Services, workloads of the console. Name and kind make an
-// endpoint of a Query, see [Endpoint.Query].
+// Endpoints describes everyone whom policy knows by name, sorted by kind and name: of the pods of a workload that are alike the
+// first by name, bare pods each by itself, nodes, Services, workloads of the console. Those that came to their end are left out.
 func (e *Engine) Endpoints() []Endpoint {
 	e.settle()
 	defer e.forgetParts()

@@ -33,10 +33,10 @@ func verdicts(d *ringfence.Difference) (lines []string) {
 }
 
 const (
-	web  = "app=shop env=prod role=web"
-	api  = "app=shop env=prod role=api"
-	db   = "app=shop env=prod role=db"
-	ops  = "app=ops"
+	web = "app=shop env=prod role=web"
+	api = "app=shop env=prod role=api"
+	db  = "app=shop env=prod role=db"
+	ops = "app=ops"
 )
 
 // TestADiffSaysWhatChanged compares the shop's two halves, from a log and from a file.
@@ -195,7 +195,9 @@ func TestVerdictsThatChanged(t *testing.T) {
 		{"a Service goes", nil, func(s *story) { s.gone(eventlog.KubernetesSubject("service", "shop", "api")) },
 			[]string{web + " -> shop/service/api tcp/80: allowed -> "}},
 		{"an IP list grows", func(s *story) { provision(s, 3, list("198.51.100.0/24"), webToAPI, apiToDB, fromOffice) },
-			func(s *story) { provision(s, 4, list("198.51.100.0/24", "203.0.113.0/24"), webToAPI, apiToDB, fromOffice) },
+			func(s *story) {
+				provision(s, 4, list("198.51.100.0/24", "203.0.113.0/24"), webToAPI, apiToDB, fromOffice)
+			},
 			[]string{"203.0.113.0/24 -> " + api + " tcp/443: blocked -> allowed"}},
 		{"the mode changes alone", nil, func(s *story) {
 			s.profile("p1", "shop", ringfencev1.EnforcementMode_ENFORCEMENT_MODE_VISIBILITY_ONLY, assign("app", "4"), assign("env", "5"))
