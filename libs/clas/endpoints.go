@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 // Endpoints describes everyone whom policy knows by name, sorted by kind and name: of the pods of a workload that are alike the
@@ -83,6 +85,12 @@ func (e *Engine) Verdict(q Query) (Verdict, error) {
 		return "", fmt.Errorf("%s to %s: %w", q.Source, q.Destination, ErrNoCommonFamily)
 	}
 	return worst, nil
+}
+
+// ByDefault is what an end in a mode says of connections that no rule names.
+func ByDefault(mode ringfencev1.EnforcementMode) Verdict {
+	decision, _ := (&workloadPolicy{mode: mode}).byDefault()
+	return verdict(Side{Decision: decision})
 }
 
 // bothEnds finds both ends of a query.

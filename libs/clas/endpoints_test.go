@@ -75,3 +75,19 @@ func TestVerdictIsThatOfExplain(t *testing.T) {
 		t.Errorf("IPv4 to IPv6: %v", err)
 	}
 }
+
+func TestByDefaultIsWhatExplainSays(t *testing.T) {
+	for _, mode := range []pb.EnforcementMode{pb.EnforcementMode_ENFORCEMENT_MODE_IDLE, pb.EnforcementMode_ENFORCEMENT_MODE_VISIBILITY_ONLY,
+		pb.EnforcementMode_ENFORCEMENT_MODE_SELECTIVE, full} {
+		e := clas.New()
+		apply(t, e, shop()...)
+		apply(t, e, profileFact("shop", managed("shop", mode)))
+		answer, err := e.Explain(clas.Query{Source: "203.0.113.9", Destination: "shop/db", Port: 5432, Protocol: 6})
+		if err != nil || answer.Inbound.Mode == "" {
+			t.Fatalf("%s: %+v %v", mode, answer, err)
+		}
+		if got := clas.ByDefault(mode); got != answer.Verdict {
+			t.Errorf("%s: %s, explain says %s", mode, got, answer.Verdict)
+		}
+	}
+}

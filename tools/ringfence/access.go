@@ -42,18 +42,23 @@ type reach struct {
 	*side
 	policies map[string][]*ringfencev1.WorkloadPolicy // by label set
 	stand    map[string][]string                      // queries for the workloads that stand for a label set
-	owners   map[string]string                        // label sets by address in bytes
+	owners   map[netip.Addr]string                    // label sets by address
 	names    map[string]string                        // queries for Services and workloads of the console by address, as text
 	known    map[string][]party                       // by address set
 	listed   map[string][]RuleTerm                    // by label set
 }
 
+// anyone stands for all of whom no rule of a label set says anything.
+const anyone = "(whom no rule names)"
+
 // verdictChanges names which label sets gained or lost access to which others. It follows the rules, address sets and label
-// sets that changed: what no rule names changes with the mode alone, which the policies tell.
+// sets that changed; what no rule names changes with the mode of a label set, in one line for each direction.
 func verdictChanges(before, after *side, d *Difference, step Step) (changes []VerdictChange, unasked int) {
 	a := &access{newReach(before), newReach(after), map[pair][]*ringfencev1.PortRange{}}
+	changes = []VerdictChange{}
 	for _, name := range union(a.before.policies, a.after.policies) {
 		a.candidates(name)
+		changes = append(changes, a.byDefault(name)...)
 	}
 	a.moved(d.Sets)
 	pairs := make([]pair, 0, len(a.asked))
@@ -64,7 +69,7 @@ func verdictChanges(before, after *side, d *Difference, step Step) (changes []Ve
 		return cmp.Or(cmp.Compare(x.source.name, y.source.name), cmp.Compare(x.destination.name, y.destination.name),
 			cmp.Compare(x.source.at, y.source.at), cmp.Compare(x.destination.at, y.destination.at))
 	})
-	changes, left := []VerdictChange{}, maxAsked
+	left := maxAsked
 	for i, p := range pairs {
 		step.tell("comparing verdicts", uint64(i), uint64(len(pairs)))
 		ranges := splitPorts(a.asked[p], a.cuts(p))
@@ -79,7 +84,7 @@ func verdictChanges(before, after *side, d *Difference, step Step) (changes []Ve
 }
 
 func newReach(s *side) *reach {
-	r := &reach{side: s, policies: s.bySubject(), stand: map[string][]string{}, owners: map[string]string{}, names: map[string]string{},
+	r := &reach{side: s, policies: s.bySubject(), stand: map[string][]string{}, owners: map[netip.Addr]string{}, names: map[string]string{},
 		known: map[string][]party{}, listed: map[string][]RuleTerm{}}
 	subjects, stood := map[string]string{}, map[string]bool{}
 	for name, policies := range r.policies {
@@ -110,7 +115,7 @@ func newReach(s *side) *reach {
 func (r *reach) own(addresses []string, name string) {
 	for _, text := range addresses {
 		if address, err := netip.ParseAddr(text); err == nil && name != "" {
-			r.owners[string(address.AsSlice())] = name
+			r.owners[address] = name
 		}
 	}
 }
@@ -128,6 +133,23 @@ func (a *access) candidates(name string) {
 	}
 	for _, t := range came {
 		a.add(name, t, a.after.peers(t.Set))
+	}
+}
+
+// byDefault tells of a label set whose mode changed what became of connections that no rule names.
+func (a *access) byDefault(name string) []VerdictChange {
+	old, now := a.before.policies[name], a.after.policies[name]
+	if len(old) != 1 || len(now) != 1 {
+		return nil
+	}
+	before, after := clas.ByDefault(old[0].GetMode()), clas.ByDefault(now[0].GetMode())
+	if before == after {
+		return nil
+	}
+	all := []string{"all services"}
+	return []VerdictChange{
+		{Source: anyone, Destination: name, Ports: all, Before: before, After: after},
+		{Source: name, Destination: anyone, Ports: all, Before: before, After: after},
 	}
 }
 
@@ -188,8 +210,7 @@ func (a *access) moved(changes []SetChange) {
 // other names a member of a set that is of no label set.
 func (a *access) other(member string) (party, bool) {
 	if address, err := netip.ParseAddr(member); err == nil {
-		key := string(address.AsSlice())
-		if a.before.owners[key] != "" || a.after.owners[key] != "" {
+		if a.before.owners[address] != "" || a.after.owners[address] != "" {
 			return party{}, false
 		}
 		name := cmp.Or(a.after.names[member], a.before.names[member], member)
@@ -207,12 +228,13 @@ func (r *reach) within(member string) string {
 	}
 	address := prefix.Masked().Addr()
 	for range 256 { // past the cluster's own
-		if key := string(address.AsSlice()); prefix.Contains(address) && r.owners[key] == "" && r.names[address.String()] == "" && (!address.IsUnspecified() || prefix.IsSingleIP()) {
-			return address.String()
-		}
-		if address = address.Next(); !address.IsValid() {
+		if !prefix.Contains(address) {
 			break
 		}
+		if r.owners[address] == "" && r.names[address.String()] == "" && !address.IsUnspecified() {
+			return address.String()
+		}
+		address = address.Next()
 	}
 	return ""
 }
@@ -225,7 +247,8 @@ func (r *reach) peers(set string) []party {
 	var out []party
 	seen, outside := map[string]bool{}, ""
 	for _, address := range r.sets[set].GetAddresses() {
-		p := party{name: r.owners[string(address)]}
+		parsed, _ := netip.AddrFromSlice(address)
+		p := party{name: r.owners[parsed]}
 		if text := AddressName(address); p.name == "" && r.names[text] != "" {
 			p = party{name: r.names[text], at: r.names[text]}
 		} else if p.name == "" {

@@ -201,7 +201,11 @@ func TestVerdictsThatChanged(t *testing.T) {
 			[]string{"203.0.113.0/24 -> " + api + " tcp/443: blocked -> allowed"}},
 		{"the mode changes alone", nil, func(s *story) {
 			s.profile("p1", "shop", ringfencev1.EnforcementMode_ENFORCEMENT_MODE_VISIBILITY_ONLY, assign("app", "4"), assign("env", "5"))
-		}, nil},
+		}, []string{
+			"(whom no rule names) -> " + api + " all services: blocked -> potentially blocked", "(whom no rule names) -> " + db + " all services: blocked -> potentially blocked",
+			"(whom no rule names) -> " + web + " all services: blocked -> potentially blocked", api + " -> (whom no rule names) all services: blocked -> potentially blocked",
+			db + " -> (whom no rule names) all services: blocked -> potentially blocked", web + " -> (whom no rule names) all services: blocked -> potentially blocked",
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := uint64(34)

@@ -29,36 +29,47 @@ type File struct {
 	Trailer Trailer
 
 	content    io.ReaderAt
+	closer     io.Closer // nil where it is the caller's to close
 	size       int64
 	body, tail int64 // where the frames begin and end
 }
 
 var _ Source = (*File)(nil)
 
-// OpenFile opens an exported log and verifies all of it: an error that is ErrNotALog or ErrDamaged says what is wrong. Call
-// close when done.
-func OpenFile(name string) (f *File, closeFile func() error, err error) {
+// OpenFile opens an exported log and verifies all of it: an error that is ErrNotALog or ErrDamaged says what is wrong. Close it
+// when done.
+func OpenFile(name string) (*File, error) {
 	file, err := os.Open(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	info, err := file.Stat()
+	var f *File
 	if err == nil {
 		f, err = NewFile(file, info.Size())
 	}
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("%s: %w", name, err), file.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), file.Close())
 	}
-	return f, file.Close, nil
+	f.closer = file
+	return f, nil
 }
 
-// NewFile is OpenFile for what is open already.
+// NewFile is OpenFile for what is open already, and stays so.
 func NewFile(content io.ReaderAt, size int64) (*File, error) {
 	f := &File{content: content, size: size}
 	if err := f.readHeader(); err != nil {
 		return nil, err
 	}
 	return f, f.readEnd()
+}
+
+// Close closes what OpenFile opened.
+func (f *File) Close() error {
+	if f.closer == nil {
+		return nil
+	}
+	return f.closer.Close()
 }
 
 func (f *File) readHeader() error {

@@ -64,11 +64,11 @@ func TestShopFiles(t *testing.T) {
 	if diff := cmp.Diff(string(data), lines.String()); diff != "" {
 		t.Errorf("%s is not what shop_test.go says; run go test -update: %s", shopLines, diff)
 	}
-	file, closeFile, err := ringfence.OpenFile(shopFile)
+	file, err := ringfence.OpenFile(shopFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeFile()
+	defer file.Close()
 	want := memory(t, exportShop(t))
 	if diff := cmp.Diff(want.Header, file.Header); diff != "" {
 		t.Errorf("%s: header: %s", shopFile, diff)

@@ -21,7 +21,7 @@ type diffCommand struct {
 func (diffCommand) Help() string {
 	return `Says which objects came, changed or went; whose labels or mode changed; which address sets, rules and plans of nodes changed; and,
 for the label sets and address sets that these name, who gained or lost access to whom on which ports, as the engine decides at
-both places. What no rule names changes with the mode of a label set alone: that is told with its policy, not pair by pair.
+both places. What no rule names changes with the mode of a label set: that is told in one line, not pair by pair.
 
 Exit code 0: the policy is the same at both places, whatever facts came in between. Exit code 4: it differs.
 

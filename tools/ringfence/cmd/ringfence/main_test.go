@@ -163,11 +163,11 @@ var snapshots = map[uint64]eventlog.Computed{29: {Engine: clas.Version}, 31: {En
 // publish puts the shop's facts into the log and an engine, and gives the last sequence.
 func publish(t *testing.T, log *eventlog.Log, engine *clas.Engine) (last uint64) {
 	t.Helper()
-	file, closeFile, err := ringfence.OpenFile(shopFile)
+	file, err := ringfence.OpenFile(shopFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeFile()
+	defer file.Close()
 	producer := log.Producer("watcher")
 	for e, err := range file.Read(t.Context(), 0, 0) {
 		if err != nil {

@@ -54,11 +54,11 @@ func (s *session) open(w which) (*opened, error) {
 		}
 		return &opened{Source: store.Log, log: store.Log, close: store.Close}, nil
 	}
-	file, closeFile, err := ringfence.OpenFile(w.File)
+	file, err := ringfence.OpenFile(w.File)
 	if err != nil {
 		return nil, err
 	}
-	return &opened{Source: file, file: file, close: func() { _ = closeFile() }}, nil // it was only read
+	return &opened{Source: file, file: file, close: func() { _ = file.Close() }}, nil // it was only read
 }
 
 // folded is a log that was folded up to a place.
