@@ -64,12 +64,11 @@ func NewFile(content io.ReaderAt, size int64) (*File, error) {
 	return f, f.readEnd()
 }
 
-// Close closes what OpenFile opened.
-func (f *File) Close() error {
-	if f.closer == nil {
-		return nil
+// Close closes what OpenFile opened. It was only read, so that nothing can be lost by it.
+func (f *File) Close() {
+	if f.closer != nil {
+		_ = f.closer.Close()
 	}
-	return f.closer.Close()
 }
 
 func (f *File) readHeader() error {

@@ -17,38 +17,58 @@ import (
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
-// importReady bounds the start of a server on an empty folder.
-const importReady = 30 * time.Second
+const (
+	// importReady bounds the start of a server on an empty folder.
+	importReady = 30 * time.Second
+	// factsShare is the percentage of a log's room that its facts may fill before policy-store would trim them soon: three
+	// fifths of their share.
+	factsShare = 24
+	// perFact is what the log's server adds to a message.
+	perFact = 64
+)
 
 // Import makes of an exported log the store folder of a log, which policy-store then serves: the same incarnation, facts and
 // sequences, and the state at the start as a snapshot. The folder must not exist, or be empty (ErrNotEmpty); it appears
-// complete or not at all. Bytes is the room of the log; policy-store sets its own when it starts.
-func Import(ctx context.Context, file *File, folder string, bytes int64, step Step) (err error) {
+// complete or not at all. It gives the room in GiB with which policy-store is to serve it, at least.
+func Import(ctx context.Context, file *File, folder string, step Step) (gi int64, err error) {
 	if entries, err := os.ReadDir(folder); err == nil && len(entries) > 0 {
-		return fmt.Errorf("import into %s: %w: name a folder that is new", folder, ErrNotEmpty)
+		return 0, fmt.Errorf("import into %s: %w: name a folder that is new", folder, ErrNotEmpty)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("import into %s: %w", folder, err)
+		return 0, fmt.Errorf("import into %s: %w", folder, err)
+	}
+	if gi, err = file.room(ctx); err != nil {
+		return 0, fmt.Errorf("import into %s: %w", folder, err)
 	}
 	folder = filepath.Clean(folder)
 	building, err := os.MkdirTemp(filepath.Dir(folder), "."+filepath.Base(folder)+".*")
 	if err != nil {
-		return fmt.Errorf("import into %s: %w", folder, err)
+		return 0, fmt.Errorf("import into %s: %w", folder, err)
 	}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("import into %s: %w", folder, errors.Join(err, os.RemoveAll(building)))
 		}
 	}()
-	if err := importInto(ctx, file, building, bytes, step); err != nil {
-		return err
+	if err := importInto(ctx, file, building, gi<<30, step); err != nil {
+		return 0, err
 	}
 	if err := syncAll(building); err != nil {
-		return err
+		return 0, err
 	}
 	if err := os.Remove(folder); err != nil && !errors.Is(err, fs.ErrNotExist) { // it is empty
-		return err
+		return 0, err
 	}
-	return os.Rename(building, folder)
+	return gi, os.Rename(building, folder)
+}
+
+// room is how many GiB a log of the file's facts takes.
+func (f *File) room(ctx context.Context) (gi int64, err error) {
+	bytes := int64(0)
+	err = f.entries(ctx, func(entry *ringfencev1.SnapshotEntry, _ bool) bool {
+		bytes += int64(len(entry.GetSubject()) + len(entry.GetFact()) + perFact)
+		return true
+	})
+	return bytes*100/factsShare>>30 + 1, err
 }
 
 // importInto runs a server on the folder for as long as it takes.

@@ -18,6 +18,7 @@ import (
 	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
+// room is what policy-store has by default.
 const room = 1 << 30
 
 // serve opens the log of a store folder, as policy-store does.
@@ -51,7 +52,7 @@ func TestAnImportedLogIsTheOneThatWasExported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file, _ := export(t, log, from, ringfence.Place{})
 			folder := filepath.Join(t.TempDir(), "log")
-			if err := ringfence.Import(t.Context(), file, folder, room, nil); err != nil {
+			if _, err := ringfence.Import(t.Context(), file, folder, nil); err != nil {
 				t.Fatal(err)
 			}
 			copied := serve(t, folder)
@@ -83,7 +84,7 @@ func TestWhatCannotBeReadKeepsItsPlace(t *testing.T) {
 	facts = append(facts[:9:9], facts[10:]...) // inert by itself
 	data := sealedFacts(t, ringfence.Header{Format: ringfence.Format, Incarnation: "shop", Base: 1, Last: 40}, facts)
 	folder := filepath.Join(t.TempDir(), "log")
-	if err := ringfence.Import(t.Context(), memory(t, data), folder, room, nil); err != nil {
+	if _, err := ringfence.Import(t.Context(), memory(t, data), folder, nil); err != nil {
 		t.Fatal(err)
 	}
 	copied := serve(t, folder)
@@ -98,24 +99,24 @@ func TestWhatCannotBeReadKeepsItsPlace(t *testing.T) {
 func TestAnImportIntoWhatIsThereIsRefused(t *testing.T) {
 	file := memory(t, exportShop(t))
 	folder := t.TempDir()
-	if err := ringfence.Import(t.Context(), file, filepath.Join(folder, "log"), room, nil); err != nil {
+	if _, err := ringfence.Import(t.Context(), file, filepath.Join(folder, "log"), nil); err != nil {
 		t.Fatal(err)
 	}
-	err := ringfence.Import(t.Context(), file, filepath.Join(folder, "log"), room, nil)
+	_, err := ringfence.Import(t.Context(), file, filepath.Join(folder, "log"), nil)
 	if !errors.Is(err, ringfence.ErrNotEmpty) || !strings.Contains(err.Error(), "name a folder that is new") {
 		t.Errorf("a second time: %v", err)
 	}
 	if err := os.Mkdir(filepath.Join(folder, "empty"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := ringfence.Import(t.Context(), file, filepath.Join(folder, "empty"), room, nil); err != nil {
+	if _, err := ringfence.Import(t.Context(), file, filepath.Join(folder, "empty"), nil); err != nil {
 		t.Errorf("an empty folder: %v", err)
 	}
-	if err := ringfence.Import(t.Context(), file, filepath.Join(folder, "no", "where"), room, nil); err == nil {
+	if _, err := ringfence.Import(t.Context(), file, filepath.Join(folder, "no", "where"), nil); err == nil {
 		t.Error("a folder in one that does not exist")
 	}
 	wrong := sealedFacts(t, ringfence.Header{Format: ringfence.Format, Incarnation: "shop", Base: 1, Last: 34, Engine: file.Header.Engine}, shop(t))
-	err = ringfence.Import(t.Context(), memory(t, wrong), filepath.Join(folder, "wrong"), room, nil)
+	_, err = ringfence.Import(t.Context(), memory(t, wrong), filepath.Join(folder, "wrong"), nil)
 	if err == nil || !strings.Contains(err.Error(), "the file promises") {
 		t.Errorf("a file that promises another policy: %v", err)
 	}

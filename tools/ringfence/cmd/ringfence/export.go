@@ -80,7 +80,6 @@ func (c *exportCommand) Run(s *session) error {
 type importCommand struct {
 	In     string `arg:"" name:"file" type:"existingfile" placeholder:"FILE" help:"Exported log to read."`
 	Folder string `arg:"" type:"path" placeholder:"FOLDER" help:"Store folder to make; it must be new or empty."`
-	SizeGi int64  `default:"10" placeholder:"N" help:"Room of the log in GiB; policy-store sets its own when it starts."`
 	output `embed:""`
 }
 
@@ -102,12 +101,10 @@ func (c *importCommand) Run(s *session) error {
 		return err
 	}
 	defer log.close()
-	if c.SizeGi < 1 {
-		return fmt.Errorf("%w: --size-gi is at least 1", errUsage)
-	}
 	meter := newMeter(s.stderr)
 	defer meter.clear()
-	if err := ringfence.Import(s.ctx, log.file, c.Folder, c.SizeGi<<30, meter.step); err != nil {
+	gi, err := ringfence.Import(s.ctx, log.file, c.Folder, meter.step)
+	if err != nil {
 		if errors.Is(err, s.ctx.Err()) && s.ctx.Err() != nil {
 			return fmt.Errorf("interrupted; %s was not made", c.Folder)
 		}
@@ -116,11 +113,11 @@ func (c *importCommand) Run(s *session) error {
 	meter.clear()
 	if c.json() {
 		return s.printJSON(map[string]any{
-			"folder": c.Folder, "incarnation": log.file.Header.Incarnation, "start": log.file.Header.Start, "last": log.file.Header.Last,
+			"folder": c.Folder, "storage_gi": gi, "incarnation": log.file.Header.Incarnation, "start": log.file.Header.Start, "last": log.file.Header.Last,
 			"facts": log.file.Trailer.Facts, "digest": log.file.Trailer.Digest,
 		})
 	}
-	fmt.Fprintf(s.stderr, "imported %d facts up to sequence %d into %s; serve them with: policy-store --store-dir %s\n",
-		log.file.Trailer.Facts, log.file.Header.Last, c.Folder, c.Folder)
+	fmt.Fprintf(s.stderr, "imported %d facts up to sequence %d into %s; serve them with: policy-store --store-dir %s --storage-gi %d\n",
+		log.file.Trailer.Facts, log.file.Header.Last, c.Folder, c.Folder, gi)
 	return nil
 }

@@ -58,7 +58,7 @@ func (s *session) open(w which) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &opened{Source: file, file: file, close: func() { _ = file.Close() }}, nil // it was only read
+	return &opened{Source: file, file: file, close: file.Close}, nil
 }
 
 // folded is a log that was folded up to a place.
