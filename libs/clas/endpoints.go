@@ -49,17 +49,17 @@ func (g *group) singled() []*pod {
 }
 
 // Query names the endpoint as a query does.
-func (x Endpoint) Query() string {
-	switch x.Kind {
+func (n Endpoint) Query() string {
+	switch n.Kind {
 	case "service":
-		namespace, name, _ := strings.Cut(x.Name, "/")
+		namespace, name, _ := strings.Cut(n.Name, "/")
 		return namespace + "/service/" + name
 	case "node":
-		return "node/" + x.Name
+		return "node/" + n.Name
 	case "workload":
-		return "workload/" + x.Href
+		return "workload/" + n.Href
 	}
-	return x.Name
+	return n.Name
 }
 
 // Verdict answers a query as Explain does, without the reasons.
