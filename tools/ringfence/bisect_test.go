@@ -27,7 +27,7 @@ func crowd(t *testing.T, between int) (file *ringfence.File, provisioned, enforc
 		s.now = e.StoredAt
 		for n := range between {
 			if i >= 29 {
-				s.pod("ops", fmt.Sprintf("busy-%d", n), "node-2", "", "", "10.9.0.1")
+				s.pod("ops", fmt.Sprintf("busy-%d", n), "node-2", "Deployment", "busy", fmt.Sprintf("10.9.%d.%d", n/250, n%250+1))
 			}
 		}
 		s.fact(e.Subject, e.Fact)
@@ -42,7 +42,7 @@ func crowd(t *testing.T, between int) (file *ringfence.File, provisioned, enforc
 }
 
 func TestBisectFindsTheFact(t *testing.T) {
-	file, provisioned, enforced := crowd(t, 300)
+	file, provisioned, enforced := crowd(t, 1500)
 	apiToDB, intruder := query("shop/deployment/api", "shop/statefulset/db", 5432), query("ops/intruder", "shop/statefulset/db", 5432)
 	for _, c := range []struct {
 		name          string
@@ -68,10 +68,25 @@ func TestBisectFindsTheFact(t *testing.T) {
 			if c.before == "" && !strings.Contains(found.Before.Unknown, "no such endpoint") {
 				t.Errorf("before: %+v", found.Before)
 			}
-			if found.Asked > 120 { // two ends, up to 16 a round, then one by one
+			if found.Asked > 500 { // two ends, up to 16 in a round, then one by one in a sixteenth
 				t.Errorf("%d questions", found.Asked)
 			}
 		})
+	}
+}
+
+// TestBisectOfManyFacts takes two rounds.
+func TestBisectOfManyFacts(t *testing.T) {
+	file, _, enforced := crowd(t, 15_000)
+	found, err := ringfence.Bisect(t.Context(), file, query("ops/intruder", "shop/statefulset/db", 5432), place(29), ringfence.Place{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.Fact.Sequence != enforced || found.Before.Verdict() != clas.PotentiallyBlocked || found.After.Verdict() != clas.Blocked {
+		t.Errorf("sequence %d, %s -> %s, want %d", found.Fact.Sequence, found.Before.Verdict(), found.After.Verdict(), enforced)
+	}
+	if found.Asked > 400 {
+		t.Errorf("%d questions", found.Asked)
 	}
 }
 
