@@ -11,6 +11,7 @@ import (
 
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/eventlog/eventlogtest"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 func given(entries ...eventlog.Entry) iter.Seq2[eventlog.Entry, error] {
@@ -40,18 +41,26 @@ func TestACopyHasTheSameFactsAtTheSamePlaces(t *testing.T) {
 			if diff := cmp.Diff(collect(t, log.Read(t.Context(), from, 0)), collect(t, copied.Read(t.Context(), from, 0))); diff != "" {
 				t.Errorf("facts differ: %s", diff)
 			}
-			for e, err := range copied.Read(t.Context(), 3000, 3000) {
-				for original := range log.Read(t.Context(), 3000, 3000) {
-					if diff := cmp.Diff(original.Fact, e.Fact, protocmp.Transform()); diff != "" || err != nil {
-						t.Errorf("the last fact differs, %v: %s", err, diff)
-					}
-				}
+			if diff := cmp.Diff(lastFact(t, log), lastFact(t, copied), protocmp.Transform()); from <= 3000 && diff != "" {
+				t.Errorf("the last fact differs: %s", diff)
 			}
 			if last, err := copied.LastSequence(t.Context()); err != nil || last != 3000 {
 				t.Errorf("it ends at %d: %v", last, err)
 			}
 		})
 	}
+}
+
+// lastFact gives the last fact of a log, nil where it has none.
+func lastFact(t *testing.T, log *eventlog.Log) (last *ringfencev1.Fact) {
+	t.Helper()
+	for e, err := range log.Read(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = e.Fact
+	}
+	return last
 }
 
 func TestWhatIsNoCopyIsRefused(t *testing.T) {
