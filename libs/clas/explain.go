@@ -162,16 +162,9 @@ type Explanation struct {
 func (e *Engine) Explain(q Query) (Explanation, error) {
 	e.settle()
 	defer e.forgetParts()
-	sources, err := e.ends(q.Source)
-	if err == nil && slices.ContainsFunc(sources, func(x end) bool { return x.name != "" }) {
-		err = fmt.Errorf("%w: a DNS name is a destination only", ErrUnknownEndpoint)
-	}
+	sources, destinations, err := e.bothEnds(q)
 	if err != nil {
-		return Explanation{}, fmt.Errorf("source %s: %w", q.Source, err)
-	}
-	destinations, err := e.ends(q.Destination)
-	if err != nil {
-		return Explanation{}, fmt.Errorf("destination %s: %w", q.Destination, err)
+		return Explanation{}, err
 	}
 	out := Explanation{Query: q}
 	for _, source := range sources {

@@ -392,15 +392,15 @@ func (d *Demo) Reported(ctx context.Context) ([]pce.KubernetesWorkload, error) {
 }
 
 // ExportFile is where the demo leaves the exported log.
-func ExportFile(root string) string { return filepath.Join(root, "out", "demo-log.jsonl") }
+func ExportFile(root string) string { return filepath.Join(root, "out", "demo-log.rflog") }
 
 func (d *Demo) showReplay(ctx context.Context, r *Result, before uint64) error {
 	d.say("5. The log is exported to a file, and another program explains and replays the policy from that file alone.")
 	file := ExportFile(d.options.Root)
-	if _, err := d.Ringfence(ctx, 0, append([]string{"export", "--file", file}, d.server()...)...); err != nil {
+	if _, err := d.Ringfence(ctx, 0, append([]string{"export", file}, d.server()...)...); err != nil {
 		return err
 	}
-	at := fmt.Sprintf("--seq=%d", before)
+	at := fmt.Sprintf("--at=%d", before)
 	for _, example := range []struct {
 		args []string
 		exit int
@@ -449,7 +449,7 @@ func (d *Demo) compareDigests(ctx context.Context, r *Result, file string, befor
 func (d *Demo) Replay(ctx context.Context, file string, sequence uint64) (string, error) {
 	args := []string{"replay", "--file", file, "-o", "json"}
 	if sequence > 0 {
-		args = append(args, fmt.Sprintf("--seq=%d", sequence))
+		args = append(args, fmt.Sprintf("--at=%d", sequence))
 	}
 	output, err := d.Ringfence(ctx, 0, args...)
 	if err != nil {

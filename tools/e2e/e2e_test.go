@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,9 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/tools/demo"
+	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
 const root = "../.."
@@ -97,7 +101,7 @@ func TestStory(t *testing.T) {
 	}
 	file := demo.ExportFile(o.Root)
 	t.Run("an edited fact changes the digest", func(t *testing.T) { editedFact(t, d, file) })
-	t.Run("an independent checker agrees with the packets", func(t *testing.T) { checker(t, file, result.Matrix) })
+	t.Run("an independent checker agrees with the packets", func(t *testing.T) { checker(t, d, file, result.Matrix) })
 	for _, service := range []string{"watcher", "pce-bridge", "enforcer", "policy-store"} {
 		t.Run("restart of "+service, func(t *testing.T) { restart(t, d, service) })
 	}
@@ -133,33 +137,41 @@ func reported(t *testing.T, d *demo.Demo) {
 
 // editedFact changes the address of one pod in the exported log and replays it.
 func editedFact(t *testing.T, d *demo.Demo, file string) {
-	data, err := os.ReadFile(file)
+	log, err := ringfence.OpenFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(string(data), "\n")
-	edited := slices.Clone(lines)
-	i := lastPodFact(t, edited, "facts.k8s.pod.shop.api-")
-	var line map[string]any
-	if err := json.Unmarshal([]byte(edited[i]), &line); err != nil {
+	defer log.Close()
+	var facts []eventlog.Entry
+	for e, err := range log.Read(t.Context(), 0, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts = append(facts, e)
+	}
+	edited := lastPodFact(t, facts, "facts.k8s.pod.shop.api-")
+	facts[edited].Fact = proto.CloneOf(facts[edited].Fact)
+	facts[edited].Fact.GetPod().Addresses = []string{"203.0.113.99"}
+	var forged bytes.Buffer
+	write := func(yield func(eventlog.Entry, error) bool) {
+		for _, e := range facts {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+	if _, err := ringfence.Write(&forged, log.Header, write); err != nil {
 		t.Fatal(err)
 	}
-	pod := line["fact"].(map[string]any)["pod"].(map[string]any)
-	pod["addresses"] = []string{"203.0.113.99"}
-	changed, err := json.Marshal(line)
-	if err != nil {
-		t.Fatal(err)
-	}
-	edited[i] = string(changed)
-	forged := filepath.Join(t.TempDir(), "forged.jsonl")
-	if err := os.WriteFile(forged, []byte(strings.Join(edited, "\n")), 0o600); err != nil {
+	name := filepath.Join(t.TempDir(), "forged.rflog")
+	if err := os.WriteFile(name, forged.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	honest, err := d.Replay(t.Context(), file, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := d.Replay(t.Context(), forged, 0)
+	other, err := d.Replay(t.Context(), name, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,23 +181,15 @@ func editedFact(t *testing.T, d *demo.Demo, file string) {
 }
 
 // lastPodFact finds the newest fact of a pod that has an address and was not gone later.
-func lastPodFact(t *testing.T, lines []string, prefix string) int {
+func lastPodFact(t *testing.T, facts []eventlog.Entry, prefix string) int {
 	t.Helper()
 	seen := map[string]bool{}
-	for i := len(lines) - 1; i >= 0; i-- {
-		var line struct {
-			Subject string `json:"subject"`
-			Fact    struct {
-				Pod *struct {
-					Addresses []string `json:"addresses"`
-				} `json:"pod"`
-			} `json:"fact"`
-		}
-		if json.Unmarshal([]byte(lines[i]), &line) != nil || !strings.HasPrefix(line.Subject, prefix) || seen[line.Subject] {
+	for i, e := range slices.Backward(facts) {
+		if !strings.HasPrefix(e.Subject, prefix) || seen[e.Subject] {
 			continue
 		}
-		seen[line.Subject] = true
-		if line.Fact.Pod != nil && len(line.Fact.Pod.Addresses) > 0 {
+		seen[e.Subject] = true
+		if len(e.Fact.GetPod().GetAddresses()) > 0 {
 			return i
 		}
 	}
@@ -195,7 +199,7 @@ func lastPodFact(t *testing.T, lines []string, prefix string) int {
 
 // checker asks a program that shares no code with the engine for the reachability that the exported facts mean, and
 // compares it with what the packets did at the end of the story.
-func checker(t *testing.T, file string, matrix []demo.Observation) {
+func checker(t *testing.T, d *demo.Demo, file string, matrix []demo.Observation) {
 	type pair struct {
 		From    string `json:"from"`
 		To      string `json:"to"`
@@ -217,13 +221,12 @@ func checker(t *testing.T, file string, matrix []demo.Observation) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Open(file)
+	facts, err := d.Ringfence(t.Context(), 0, "facts", "--file", file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
 	command := exec.CommandContext(t.Context(), "go", "run", "./tools/reachability", string(question))
-	command.Dir, command.Stdin, command.Stderr = root, log, os.Stderr
+	command.Dir, command.Stdin, command.Stderr = root, bytes.NewReader(facts), os.Stderr
 	answer, err := command.Output()
 	if err != nil {
 		t.Fatalf("checker: %v", err)

@@ -1,9 +1,9 @@
-// Command reachability says which workloads may connect, from the facts of an exported log and nothing else. It shares no
-// code with the engine, and of policy it knows what fifty lines hold, which is what the demonstration uses: labels that
+// Command reachability says which workloads may connect, from the lines that ringfence facts prints and nothing else. It
+// shares no code with the engine, and of policy it knows what fifty lines hold, which is what the demonstration uses: labels that
 // profiles assign or annotations ask for, scopes, rules between labels of which an end must carry all, single ports, and
 // full enforcement everywhere.
 //
-//	reachability '[{"from":"namespace/workload","to":"namespace/workload","port":N}]' < LOG
+//	reachability '[{"from":"namespace/workload","to":"namespace/workload","port":N}]' < FACTS
 //
 // prints the same array with "allowed". It is for checking the demonstration, not for use on any other policy.
 package main

@@ -12,7 +12,10 @@ import (
 	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
-const shopFile = "../ringfence/testdata/shop.jsonl"
+const (
+	shopFile  = "../ringfence/testdata/shop.rflog"
+	shopLines = "../ringfence/testdata/shop.jsonl"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv("REACHABILITY") != "" { // the test of the process itself runs it so
@@ -58,15 +61,15 @@ func check(t *testing.T, file string, pairs []pair) []pair {
 	return judged
 }
 
-// until gives the name of a file with the shop's log up to a sequence.
+// until gives the name of a file with the shop's facts up to a sequence.
 func until(t *testing.T, sequence int) string {
 	t.Helper()
-	data, err := os.ReadFile(shopFile)
+	data, err := os.ReadFile(shopLines)
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := t.TempDir() + "/log.jsonl"
-	lines := strings.SplitAfter(string(data), "\n")[:sequence+1]
+	lines := strings.SplitAfter(string(data), "\n")[:sequence]
 	if err := os.WriteFile(name, []byte(strings.Join(lines, "")), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -76,15 +79,15 @@ func until(t *testing.T, sequence int) string {
 // TestTheCheckerAgreesWithTheEngine asks both for all pairs of workloads on all ports that mean something, and some that
 // do not, at the places of the log at which the shop is enforced in full.
 func TestTheCheckerAgreesWithTheEngine(t *testing.T) {
+	log, err := ringfence.OpenFile(shopFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
 	allowed := 0
 	for sequence := 33; sequence <= 34; sequence++ {
 		name := until(t, sequence)
-		file, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		replay, err := ringfence.ReplayFile(file, ringfence.Until{}, nil)
-		file.Close()
+		replay, err := ringfence.At(t.Context(), log, ringfence.Place{Sequence: uint64(sequence)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package ringfence
 
 import (
 	"bufio"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,35 +12,93 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/libs/eventlog"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
-
-// Step is told of every fact that was worked on: its sequence, and that of the last one to come. It may be nil.
-type Step func(sequence, last uint64)
 
 // Exported says what an export holds.
 type Exported struct {
-	Facts uint64
-	First uint64
-	Last  uint64
+	Header
+	Trailer
+	// Refused has a line for every fact that the engine refused; the file holds it all the same.
+	Refused []string
 }
 
-// Export writes the log's facts up to a sequence, 0 being the newest, as an exported log.
-func Export(ctx context.Context, log *eventlog.Log, to uint64, w io.Writer, step Step) (Exported, error) {
-	past, err := readHistory(ctx, log, to)
+// Export writes a part of a log as an exported log: the state at from and the facts after it, up to to. The zero value of
+// from is the log's start, or what stands for it where that was trimmed.
+func Export(ctx context.Context, source Source, from, to Place, w io.Writer, step Step) (Exported, error) {
+	last, err := Find(ctx, source, to)
 	if err != nil {
 		return Exported{}, fmt.Errorf("export: %w", err)
 	}
-	header := Header{Incarnation: log.Incarnation(), Engine: clas.Version, First: past.first, Last: past.last, Snapshot: past.snapshot}
-	return Write(w, header, counted(past.facts, past.last, step))
+	state, err := exportStart(ctx, source, from, last, step)
+	if err != nil {
+		return Exported{}, fmt.Errorf("export: %w", err)
+	}
+	header := Header{Incarnation: source.Incarnation(), Base: max(source.Base(), 1), Last: last, Engine: clas.Version}
+	var entries iter.Seq[*ringfencev1.SnapshotEntry]
+	if state.Sequence >= header.Base {
+		header.Start, header.StartedAt, header.StartDigest = state.Sequence, state.StoredAt.UTC(), state.Engine.Digest()
+		entries = state.Engine.Snapshot()
+	}
+	out, err := newFileWriter(w, header, entries)
+	if err == nil {
+		err = state.advance(ctx, source, last, step, out.fact)
+	}
+	if err == nil {
+		err = out.finish(state.Engine.Digest())
+	}
+	if err != nil {
+		return Exported{}, fmt.Errorf("export: %w", err)
+	}
+	return Exported{Header: out.header, Trailer: out.trailer, Refused: state.Refused}, nil
 }
 
-// ExportFile exports to a file, compressed when its name ends in .gz. The file appears under its name only when it is
-// complete.
-func ExportFile(ctx context.Context, log *eventlog.Log, to uint64, name string, step Step) (exported Exported, err error) {
+// exportStart gives the state that an export starts with.
+func exportStart(ctx context.Context, source Source, from Place, last uint64, step Step) (*State, error) {
+	if from != (Place{}) {
+		state, err := At(ctx, source, from, step)
+		if err == nil && state.Sequence > last {
+			return nil, fmt.Errorf("the start, sequence %d, comes after the end, sequence %d", state.Sequence, last)
+		}
+		return state, err
+	}
+	usage, err := source.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	base := max(source.Base(), 1)
+	if usage.First <= base {
+		return &State{Engine: clas.New(), Incarnation: source.Incarnation(), Sequence: base - 1}, nil
+	}
+	infos, err := source.Snapshots(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("snapshots: %w", err)
+	}
+	for _, info := range slices.Backward(infos) { // the oldest first
+		sequence := info.GetVersion().GetSequence()
+		if sequence+1 < usage.First || sequence > last {
+			continue
+		}
+		engine, err := restore(ctx, source, info, step)
+		if err == nil {
+			return &State{Engine: engine, Incarnation: source.Incarnation(), Sequence: sequence}, nil
+		}
+		if !errors.Is(err, eventlog.ErrSnapshot) {
+			return nil, err
+		}
+	}
+	return nil, trimmed(ctx, source, usage, last)
+}
+
+// ExportFile exports to a file, which appears under its name only when it is complete.
+func ExportFile(ctx context.Context, source Source, from, to Place, name string, step Step) (exported Exported, err error) {
 	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return Exported{}, fmt.Errorf("export to %s: %w", name, err)
@@ -52,92 +109,112 @@ func ExportFile(ctx context.Context, log *eventlog.Log, to uint64, name string, 
 		}
 	}()
 	defer file.Close()
-	if exported, err = exportTo(ctx, log, to, file, strings.HasSuffix(name, ".gz"), step); err != nil {
+	if exported, err = Export(ctx, source, from, to, file, step); err != nil {
 		return Exported{}, err
 	}
-	if err = errors.Join(file.Chmod(0o644), file.Close()); err != nil {
+	if err = errors.Join(file.Chmod(0o644), file.Sync(), file.Close()); err != nil {
 		return Exported{}, fmt.Errorf("export to %s: %w", name, err)
 	}
 	return exported, os.Rename(file.Name(), name)
 }
 
-func exportTo(ctx context.Context, log *eventlog.Log, to uint64, w io.Writer, compress bool, step Step) (Exported, error) {
-	if !compress {
-		return Export(ctx, log, to, w, step)
-	}
-	packed := gzip.NewWriter(w)
-	exported, err := Export(ctx, log, to, packed, step)
-	return exported, errors.Join(err, packed.Close())
-}
-
-// Write writes facts, in ascending sequence, as an exported log. It fills in the header's format.
+// Write writes facts, in ascending sequence, as an exported log that starts with nothing. It fills in what it can of the
+// header, and computes the digest.
 func Write(w io.Writer, header Header, facts iter.Seq2[eventlog.Entry, error]) (Exported, error) {
-	header.Format = Format
-	buffer := bufio.NewWriterSize(w, 1<<16)
-	out := writer{w: buffer, sum: sha256.New()}
-	if err := out.object(header); err != nil {
-		return Exported{}, err
+	engine := clas.New()
+	header.Base, header.Engine, header.Start, header.StartDigest = max(header.Base, 1), clas.Version, 0, ""
+	out, err := newFileWriter(w, header, nil)
+	if err != nil {
+		return Exported{}, fmt.Errorf("export: %w", err)
 	}
-	var done Exported
+	done := Exported{Header: out.header}
 	for e, err := range facts {
+		if err == nil {
+			err = out.fact(e)
+		}
 		if err != nil {
-			return done, fmt.Errorf("export: after sequence %d: %w", done.Last, err)
+			return done, fmt.Errorf("export: after %d facts: %w", out.trailer.Facts, err)
 		}
-		line, err := Line(e)
-		if err != nil {
-			return done, fmt.Errorf("export: %w", err)
+		if err := engine.Apply(e.Subject, e.Sequence, e.Fact); err != nil {
+			done.Refused = append(done.Refused, fmt.Sprintf("sequence %d (%s): %v", e.Sequence, e.Subject, err))
 		}
-		if err := out.line(line); err != nil {
-			return done, err
-		}
-		if done.Facts == 0 {
-			done.First = e.Sequence
-		}
-		done.Facts, done.Last = done.Facts+1, e.Sequence
 	}
-	if err := out.object(trailer{End: true, Facts: done.Facts, SHA256: hex.EncodeToString(out.sum.Sum(nil))}); err != nil {
-		return done, err
-	}
-	if err := buffer.Flush(); err != nil {
+	if err := out.finish(engine.Digest()); err != nil {
 		return done, fmt.Errorf("export: %w", err)
 	}
+	done.Trailer = out.trailer
 	return done, nil
 }
 
-// writer writes lines and sums them up.
-type writer struct {
-	w   io.Writer
-	sum hash.Hash
+// fileWriter writes an exported log.
+type fileWriter struct {
+	header  Header
+	trailer Trailer
+
+	buffer *bufio.Writer
+	sum    hash.Hash
+	out    io.Writer // to both
+	frames *zstd.Encoder
 }
 
-func (w *writer) object(v any) error {
+// newFileWriter writes the header and the state at the start.
+func newFileWriter(w io.Writer, header Header, state iter.Seq[*ringfencev1.SnapshotEntry]) (*fileWriter, error) {
+	header.Format = Format
+	f := &fileWriter{header: header, buffer: bufio.NewWriterSize(w, 1<<16), sum: sha256.New()}
+	f.out = io.MultiWriter(f.buffer, f.sum)
+	if err := f.line(header); err != nil {
+		return nil, err
+	}
+	var err error
+	if f.frames, err = zstd.NewWriter(f.out, zstd.WithEncoderConcurrency(1)); err != nil {
+		return nil, err
+	}
+	if state == nil {
+		return f, nil
+	}
+	for entry := range state {
+		if _, err := protodelim.MarshalTo(f.frames, entry); err != nil {
+			return nil, err
+		}
+		f.trailer.State++
+	}
+	return f, nil
+}
+
+func (f *fileWriter) fact(e eventlog.Entry) error {
+	entry, err := packed(e)
+	if err != nil {
+		return err
+	}
+	f.trailer.Facts++
+	_, err = protodelim.MarshalTo(f.frames, entry)
+	return err
+}
+
+// finish ends the file. Digest is that of the policy at its end.
+func (f *fileWriter) finish(digest string) error {
+	f.trailer.Digest = digest
+	if err := f.frames.Close(); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(f.out, "\n"); err != nil {
+		return err
+	}
+	if err := f.line(f.trailer); err != nil {
+		return err
+	}
+	if err := f.line(seal{SHA256: hex.EncodeToString(f.sum.Sum(nil))}); err != nil {
+		return err
+	}
+	return f.buffer.Flush()
+}
+
+// line writes a line of JSON.
+func (f *fileWriter) line(v any) error {
 	line, err := encode(v)
 	if err != nil {
-		return fmt.Errorf("export: %w", err)
+		return err
 	}
-	return w.line(line)
-}
-
-func (w *writer) line(line []byte) error {
-	line = append(line, '\n')
-	w.sum.Write(line)
-	if _, err := w.w.Write(line); err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	return nil
-}
-
-// counted tells step of every fact that passes.
-func counted(facts iter.Seq2[eventlog.Entry, error], last uint64, step Step) iter.Seq2[eventlog.Entry, error] {
-	if step == nil {
-		return facts
-	}
-	return func(yield func(eventlog.Entry, error) bool) {
-		for e, err := range facts {
-			if !yield(e, err) {
-				return
-			}
-			step(e.Sequence, last)
-		}
-	}
+	_, err = f.out.Write(append(line, '\n'))
+	return err
 }

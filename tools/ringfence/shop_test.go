@@ -12,39 +12,95 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/libs/eventlog"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
-var update = flag.Bool("update", false, "write testdata/shop.jsonl anew")
+var update = flag.Bool("update", false, "write testdata/shop.* anew")
 
-// shopFile is the shop's log as the stories and the checker read it.
-const shopFile = "testdata/shop.jsonl"
+// The shop's log, as an export and as the lines that facts prints.
+const (
+	shopFile  = "testdata/shop.rflog"
+	shopLines = "testdata/shop.jsonl"
+)
 
-// TestShopFile keeps the file equal to what shop says.
-func TestShopFile(t *testing.T) {
-	var got bytes.Buffer
+// exportShop writes the shop's log as an export.
+func exportShop(t testing.TB) []byte {
+	t.Helper()
+	var out bytes.Buffer
 	entries := shop(t)
-	header := ringfence.Header{Incarnation: "shop", Engine: clas.Version, First: 1, Last: uint64(len(entries))}
-	if _, err := ringfence.Write(&got, header, sequence(entries)); err != nil {
-		t.Fatal(err)
+	done, err := ringfence.Write(&out, ringfence.Header{Incarnation: "shop", Last: uint64(len(entries))}, sequence(entries))
+	if err != nil || len(done.Refused) > 0 {
+		t.Fatalf("%v, refused %q", err, done.Refused)
 	}
-	if *update {
-		if err := os.WriteFile(shopFile, got.Bytes(), 0o644); err != nil {
+	return out.Bytes()
+}
+
+// TestShopFiles keeps the files equal to what shop says. Compressed bytes are another library's business.
+func TestShopFiles(t *testing.T) {
+	var lines bytes.Buffer
+	for _, e := range shop(t) {
+		line, err := ringfence.Line(e)
+		if err != nil {
 			t.Fatal(err)
 		}
+		lines.Write(append(line, '\n'))
 	}
-	want, err := os.ReadFile(shopFile)
+	if *update {
+		for name, data := range map[string][]byte{shopFile: exportShop(t), shopLines: lines.Bytes()} {
+			if err := os.WriteFile(name, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	data, err := os.ReadFile(shopLines)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("%s is not what shop_test.go says; run go test -update: %s", shopFile, diff)
+	if diff := cmp.Diff(string(data), lines.String()); diff != "" {
+		t.Errorf("%s is not what shop_test.go says; run go test -update: %s", shopLines, diff)
 	}
+	file, err := ringfence.OpenFile(shopFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	want := memory(t, exportShop(t))
+	if diff := cmp.Diff(want.Header, file.Header); diff != "" {
+		t.Errorf("%s: header: %s", shopFile, diff)
+	}
+	if diff := cmp.Diff(want.Trailer, file.Trailer); diff != "" {
+		t.Errorf("%s: trailer: %s", shopFile, diff)
+	}
+	if diff := cmp.Diff(shop(t), collect(t, file.Read(t.Context(), 0, 0)), protocmp.Transform()); diff != "" {
+		t.Errorf("%s: facts: %s", shopFile, diff)
+	}
+}
+
+// memory opens an export in memory.
+func memory(t testing.TB, data []byte) *ringfence.File {
+	t.Helper()
+	file, err := ringfence.NewFile(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// collect wants facts without error.
+func collect(t testing.TB, facts iter.Seq2[eventlog.Entry, error]) (all []eventlog.Entry) {
+	t.Helper()
+	for e, err := range facts {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
 }
 
 func sequence(entries []eventlog.Entry) iter.Seq2[eventlog.Entry, error] {

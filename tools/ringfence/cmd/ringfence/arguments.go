@@ -1,41 +1,43 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
-// moment is a time given as RFC 3339 or as how long ago.
-type moment struct{ time.Time }
+// place is a place in a log, given as a sequence, as a time in RFC 3339, or as how long ago.
+type place struct{ ringfence.Place }
 
 // UnmarshalText reads a flag.
-func (m *moment) UnmarshalText(text []byte) error {
+func (p *place) UnmarshalText(text []byte) error {
 	s := string(text)
+	if sequence, err := strconv.ParseUint(s, 10, 64); err == nil {
+		if sequence == 0 {
+			return errors.New("the first sequence is 1")
+		}
+		p.Sequence = sequence
+		return nil
+	}
 	if ago, err := time.ParseDuration(s); err == nil {
 		if ago < 0 {
 			return fmt.Errorf("%q is in the future", s)
 		}
-		m.Time = time.Now().Add(-ago)
+		p.Time = time.Now().Add(-ago)
 		return nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, s)
+	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		return fmt.Errorf("%q is neither a time such as 2026-01-31T12:00:00Z nor a duration such as 10m", s)
+		return fmt.Errorf("%q is neither a sequence such as 1042, a time such as 2026-01-31T12:00:00Z, nor a duration such as 10m", s)
 	}
-	m.Time = at
+	p.Time = t
 	return nil
 }
-
-// protocols has the names of protocols by their IANA numbers.
-var protocols = map[uint8]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
-
-// Protocols that have types and codes in place of ports.
-const (
-	icmp   = 1
-	icmpv6 = 58
-)
 
 // service is a port with its protocol, for instance 8080 or 53/udp; for ICMP it is the type, with its code after a dot where
 // that is not 0: 3.1/icmp.
@@ -53,7 +55,7 @@ func (s *service) UnmarshalText(text []byte) error {
 		return err
 	}
 	s.protocol = protocol
-	if protocol == icmp || protocol == icmpv6 {
+	if protocol == ringfence.ICMP || protocol == ringfence.ICMPv6 {
 		return s.parseICMP(port, text)
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
@@ -78,19 +80,42 @@ func (s *service) parseICMP(number string, text []byte) error {
 	return nil
 }
 
-func (s service) String() string {
-	number := strconv.Itoa(int(s.port))
-	if s.protocol == icmp || s.protocol == icmpv6 {
-		number += "." + strconv.Itoa(int(s.code))
+// query asks whether one endpoint may connect to another on the port.
+func (s service) query(source, destination string) clas.Query {
+	return clas.Query{Source: source, Destination: destination, Port: s.port, Protocol: s.protocol, ICMPCode: s.code}
+}
+
+// connection is a question as one argument: SRC,DST,PORT.
+type connection struct{ clas.Query }
+
+// UnmarshalText reads a flag.
+func (c *connection) UnmarshalText(text []byte) error {
+	parts := strings.Split(string(text), ",")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
+		return fmt.Errorf("%q: a pair is SRC,DST,PORT: shop/deployment/web,shop/service/api,80", text)
 	}
-	return protocolName(int32(s.protocol)) + "/" + number
+	var port service
+	if err := port.UnmarshalText([]byte(parts[2])); err != nil {
+		return err
+	}
+	c.Query = port.query(parts[0], parts[1])
+	return nil
+}
+
+// words says what a query asks for.
+func words(q clas.Query) string {
+	port := strconv.Itoa(int(q.Port))
+	if q.Protocol == ringfence.ICMP || q.Protocol == ringfence.ICMPv6 {
+		port += "." + strconv.Itoa(int(q.ICMPCode))
+	}
+	return fmt.Sprintf("%s -> %s %s/%s", q.Source, q.Destination, port, ringfence.ProtocolName(int32(q.Protocol)))
 }
 
 func parseProtocol(name string) (uint8, error) {
 	if name == "" {
 		return 6, nil
 	}
-	for number, known := range protocols {
+	for number, known := range ringfence.Protocols {
 		if known == strings.ToLower(name) {
 			return number, nil
 		}
@@ -100,11 +125,4 @@ func parseProtocol(name string) (uint8, error) {
 		return 0, fmt.Errorf("protocol %q is none of tcp, udp, sctp, icmp, icmpv6, and no number up to 255", name)
 	}
 	return uint8(number), nil
-}
-
-func protocolName(number int32) string {
-	if name, ok := protocols[uint8(number)]; ok && number >= 0 && number <= 255 { //nolint:gosec // bounded right here
-		return name
-	}
-	return strconv.Itoa(int(number))
 }

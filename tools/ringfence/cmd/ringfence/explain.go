@@ -10,7 +10,7 @@ type explainCommand struct {
 	Source      string  `arg:"" help:"Who connects: namespace/pod, namespace/kind/name (shop/deployment/web), node/name, workload/name (one of the console's own, also by its href), or an address."`
 	Destination string  `arg:"" help:"To whom: the same, namespace/service/name, or a DNS name."`
 	Port        service `arg:"" placeholder:"PORT[/PROTO]" help:"Port, tcp unless a protocol follows: 8080, 53/udp; for ICMP type and code: 8.0/icmp."`
-	place       `embed:""`
+	at          `embed:""`
 	output      `embed:""`
 }
 
@@ -22,21 +22,20 @@ blocked; also when an endpoint is not known.
 Examples:
 
     ringfence explain shop/deployment/web shop/service/api 80
-    ringfence explain shop/web-7c4f 10.1.0.9 5432/tcp --time 10m
+    ringfence explain shop/web-7c4f 10.1.0.9 5432/tcp --at 10m
     ringfence explain node/node-1 shop/web-7c4f 8.0/icmp
     ringfence explain shop/deployment/web api.example.com 443`
 }
 
 // Run explains.
 func (c *explainCommand) Run(s *session) error {
-	r, _, err := s.fold(c.place)
+	f, err := s.fold(c.at)
 	if err != nil {
 		return err
 	}
-	query := clas.Query{Source: c.Source, Destination: c.Destination, Port: c.Port.port, Protocol: c.Port.protocol, ICMPCode: c.Port.code}
-	answer, err := r.Engine.Explain(query)
+	answer, err := f.Engine.Explain(c.Port.query(c.Source, c.Destination))
 	if err != nil {
-		return fmt.Errorf("explain at sequence %d: %w; an endpoint is namespace/pod, namespace/kind/name, node/name, workload/name or an address, as of then", r.Last, err)
+		return fmt.Errorf("explain at sequence %d: %w; an endpoint is namespace/pod, namespace/kind/name, node/name, workload/name or an address, as of then", f.Sequence, err)
 	}
 	if !c.json() {
 		s.printExplanation(answer)

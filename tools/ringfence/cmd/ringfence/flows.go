@@ -51,13 +51,13 @@ func (c *flowsCommand) Run(s *session) error {
 func flowRow(batch *ringfencev1.FlowBatch, flow *ringfencev1.Flow, names ringfence.Names) table.Row {
 	return table.Row{
 		batch.GetTo().AsTime().Format(time.RFC3339), batch.GetNode(),
-		words(flow.GetDirection().String(), "FLOW_DIRECTION_"), names.Of(flow.GetSource()), names.Of(flow.GetDestination()),
-		protocolName(int32(flow.GetProtocol())) + "/" + fmt.Sprint(flow.GetPort()), //nolint:gosec // an IANA number
-		words(flow.GetDecision().String(), "FLOW_DECISION_"), flow.GetRule(), flow.GetConnections(),
+		plain(flow.GetDirection().String(), "FLOW_DIRECTION_"), names.Of(flow.GetSource()), names.Of(flow.GetDestination()),
+		ringfence.ProtocolName(int32(flow.GetProtocol())) + "/" + fmt.Sprint(flow.GetPort()), //nolint:gosec // an IANA number
+		plain(flow.GetDecision().String(), "FLOW_DECISION_"), flow.GetRule(), flow.GetConnections(),
 	}
 }
 
-// words makes of an enumeration's name what people read: "potentially blocked".
-func words(name, prefix string) string {
+// plain makes of an enumeration's name what people read: "potentially blocked".
+func plain(name, prefix string) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, prefix), "_", " "))
 }

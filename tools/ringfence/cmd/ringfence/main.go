@@ -22,7 +22,9 @@ import (
 
 const about = `Ask Ringfence what is enforced, why, and what was.
 
-Exit codes: 0 done (explain: allowed), 1 failed, 2 wrong usage, 3 not allowed or not found, 4 digests differ.
+Exit codes: 0 done (explain: allowed; diff: same policy), 1 failed, 2 wrong usage, 3 not allowed or not found, 4 policies differ.
+
+A place in the log is a sequence (1042), a time (2026-01-31T12:30:00Z), or how long ago (10m).
 
 Without --server it opens a port-forward to policy-store in the cluster of the kubeconfig.`
 
@@ -37,8 +39,12 @@ const (
 var (
 	// errNotAllowed ends explain when policy does not allow the connection. It was said already.
 	errNotAllowed = errors.New("not allowed")
-	// errDiffer says that a replay gave another digest than the live policy has.
-	errDiffer = errors.New("the replayed policy differs from the live one")
+	// errUsage says that flags do not go together.
+	errUsage = errors.New("wrong usage")
+	// errChanged ends diff when the policy differs. It was said already.
+	errChanged = errors.New("changed")
+	// errDiffer says that a replay gave another digest than the live policy, or an export, has.
+	errDiffer = errors.New("the replayed policy differs from the recorded one")
 )
 
 type cli struct {
@@ -52,9 +58,12 @@ type cli struct {
 
 	Status  statusCommand  `cmd:"" help:"Show the log, the live policy, and how far every node enforces it."`
 	Facts   factsCommand   `cmd:"" help:"Print facts of the log as JSON lines."`
-	Export  exportCommand  `cmd:"" help:"Write the log's facts to one file."`
-	Replay  replayCommand  `cmd:"" help:"Fold the log from its start; print the policy and its digest."`
+	Replay  replayCommand  `cmd:"" help:"Fold the log up to any place; print the policy and its digest."`
 	Explain explainCommand `cmd:"" help:"Say whether one endpoint may connect to another, and why."`
+	Diff    diffCommand    `cmd:"" help:"Say what changed between two places of the log: facts, labels, address sets, rules, plans, verdicts."`
+	Bisect  bisectCommand  `cmd:"" help:"Find the fact that changed whether one endpoint may connect to another."`
+	Export  exportCommand  `cmd:"" help:"Write a part of the log to one file that any machine can look into."`
+	Import  importCommand  `cmd:"" help:"Make a log that policy-store can serve of an exported one."`
 	Flows   flowsCommand   `cmd:"" help:"Print the flows that the nodes reported."`
 }
 
@@ -91,12 +100,16 @@ func (s *session) exitCode(err error) int {
 		return 0
 	case errors.Is(err, errNotAllowed):
 		return exitNot
+	case errors.Is(err, errChanged):
+		return exitDiffer
 	}
 	fmt.Fprintf(s.stderr, "ringfence: %v\n", err)
 	switch {
 	case errors.Is(err, errDiffer):
 		return exitDiffer
-	case errors.Is(err, ringfence.ErrOutOfRange), errors.Is(err, clas.ErrUnknownEndpoint),
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.Is(err, ringfence.ErrOutOfRange), errors.Is(err, ringfence.ErrSameVerdict), errors.Is(err, clas.ErrUnknownEndpoint),
 		errors.Is(err, clas.ErrNoAddress), errors.Is(err, clas.ErrNoCommonFamily):
 		return exitNot
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,14 +24,17 @@ import (
 )
 
 // shopFile is the log of which the stories tell; shop_test.go of the library says what is in it.
-const shopFile = "../../testdata/shop.jsonl"
+const (
+	shopFile  = "../../testdata/shop.rflog"
+	shopLines = "../../testdata/shop.jsonl"
+)
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"ringfence": main})
 }
 
 // commands are what the stories use beside the command line itself.
-var commands = map[string]func(*testscript.TestScript, bool, []string){"exit": exitCode, "edit": edit}
+var commands = map[string]func(*testscript.TestScript, bool, []string){"exit": exitCode}
 
 // TestStories tells stories of exported files.
 func TestStories(t *testing.T) {
@@ -110,11 +112,16 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(data []byte) (int, error) { return f(data) }
 
 func shopIn(env *testscript.Env) error {
-	data, err := os.ReadFile(shopFile)
-	if err != nil {
-		return err
+	for _, name := range []string{shopFile, shopLines} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(env.WorkDir, filepath.Base(name)), data, 0o600); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(filepath.Join(env.WorkDir, "shop.jsonl"), data, 0o600)
+	return nil
 }
 
 // exitCode runs: exit CODE COMMAND ARGS..., for codes that the negation of a command cannot tell apart.
@@ -134,17 +141,6 @@ func exitCode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// edit runs: edit FILE REGEXP REPLACEMENT. It fails where nothing matches.
-func edit(ts *testscript.TestScript, _ bool, args []string) {
-	name, pattern := ts.MkAbs(args[0]), regexp.MustCompile(args[1])
-	data, err := os.ReadFile(name)
-	ts.Check(err)
-	if !pattern.Match(data) {
-		ts.Fatalf("%s has nothing like %s", args[0], args[1])
-	}
-	ts.Check(os.WriteFile(name, pattern.ReplaceAll(data, []byte(args[2])), 0o600))
-}
-
 // fill puts the shop's facts, its policy's head, the status of a node and a flow into the log.
 func fill(t *testing.T, server *eventlogtest.Server, log *eventlog.Log) {
 	t.Helper()
@@ -161,20 +157,19 @@ func fill(t *testing.T, server *eventlogtest.Server, log *eventlog.Log) {
 	report(t, server, version)
 }
 
+// snapshots are taken while the shop's facts are published: one of this engine, and one of another.
+var snapshots = map[uint64]eventlog.Computed{29: {Engine: clas.Version}, 31: {Engine: "clas/0", Digest: "another engine's"}}
+
 // publish puts the shop's facts into the log and an engine, and gives the last sequence.
 func publish(t *testing.T, log *eventlog.Log, engine *clas.Engine) (last uint64) {
 	t.Helper()
-	file, err := os.Open(shopFile)
+	file, err := ringfence.OpenFile(shopFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	reader, err := ringfence.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
 	producer := log.Producer("watcher")
-	for e, err := range reader.Entries() {
+	for e, err := range file.Read(t.Context(), 0, 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,6 +178,14 @@ func publish(t *testing.T, log *eventlog.Log, engine *clas.Engine) (last uint64)
 		}
 		if err := engine.Apply(e.Subject, last, e.Fact); err != nil {
 			t.Fatal(err)
+		}
+		if computed := snapshots[last]; computed.Engine != "" {
+			if computed.Digest == "" {
+				computed.Digest = engine.Digest()
+			}
+			if _, err := log.WriteSnapshot(t.Context(), last, computed, engine.Snapshot()); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return last

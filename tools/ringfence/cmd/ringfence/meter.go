@@ -19,20 +19,19 @@ const (
 // meter shows progress of long work on a terminal, in one line that it rewrites.
 type meter struct {
 	out            io.Writer // nil when it is no terminal
-	what           string
 	started, drawn time.Time
 }
 
-func newMeter(out io.Writer, what string) *meter {
-	m := &meter{what: what, started: time.Now()}
+func newMeter(out io.Writer) *meter {
+	m := &meter{started: time.Now()}
 	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) { //nolint:gosec // a file descriptor fits
 		m.out = out
 	}
 	return m
 }
 
-// step says how much of all is done.
-func (m *meter) step(done, all uint64) {
+// step says how much of all is done of some part of the work.
+func (m *meter) step(what string, done, all uint64) {
 	if m.out == nil || done%256 != 0 {
 		return
 	}
@@ -41,7 +40,7 @@ func (m *meter) step(done, all uint64) {
 		return
 	}
 	m.drawn = now
-	fmt.Fprintf(m.out, "\r\x1b[K%s: %d of %d (%s)", m.what, done, max(all, done), now.Sub(m.started).Round(time.Second))
+	fmt.Fprintf(m.out, "\r\x1b[K%s: %d of %d (%s)", what, done, max(all, done), now.Sub(m.started).Round(time.Second))
 }
 
 // clear removes the line.

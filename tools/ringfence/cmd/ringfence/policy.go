@@ -1,13 +1,9 @@
 package main
 
 import (
-	"fmt"
-	"net/netip"
-	"strconv"
-	"strings"
-
 	"github.com/ringfence/ringfence/libs/clas"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
 // The states below are a compiled policy as the command line shows it. What is optional is there with --policy alone.
@@ -81,10 +77,10 @@ func policyStates(policy clas.Policy, whole bool) []policyState {
 	states := []policyState{}
 	for _, p := range policy.Policies {
 		state := policyState{
-			ID: p.GetId(), Mode: modeName(p.GetMode()), Labels: p.GetLabels(), Pods: pods[p.GetId()],
+			ID: p.GetId(), Mode: ringfence.ModeName(p.GetMode()), Labels: p.GetLabels(), Pods: pods[p.GetId()],
 			InboundRules: len(p.GetInbound()), OutboundRules: len(p.GetOutbound()), Warnings: p.GetWarnings(),
 			DenyRules: len(p.GetInboundDeny()) + len(p.GetOutboundDeny()) + len(p.GetInboundOverrideDeny()) + len(p.GetOutboundOverrideDeny()),
-			Workload:  p.GetWorkload(), Features: p.GetFeatures(), Degraded: degradedName(p.GetDegraded()),
+			Workload:  p.GetWorkload(), Features: p.GetFeatures(), Degraded: ringfence.DegradedName(p.GetDegraded()),
 		}
 		if whole {
 			state.Inbound, state.Outbound = ruleStates(p.GetInbound()), ruleStates(p.GetOutbound())
@@ -103,7 +99,7 @@ func ruleStates(rules []*ringfencev1.PolicyRule) []ruleState {
 		for _, term := range rule.GetTerms() {
 			ports := []string{}
 			for _, r := range term.GetPorts() {
-				ports = append(ports, portName(r))
+				ports = append(ports, ringfence.PortName(r))
 			}
 			state.Terms = append(state.Terms, termState{Set: term.GetAddressSet(), Ports: ports})
 		}
@@ -118,7 +114,7 @@ func setStates(policy clas.Policy, whole bool) []setState {
 		state := setState{ID: set.GetId(), Description: set.GetDescription(), Size: len(set.GetAddresses()) + len(set.GetPrefixes()) + len(set.GetFqdns())}
 		if whole {
 			for _, address := range set.GetAddresses() {
-				state.Members = append(state.Members, addressName(address))
+				state.Members = append(state.Members, ringfence.AddressName(address))
 			}
 			state.Members = append(append(state.Members, set.GetPrefixes()...), set.GetFqdns()...)
 		}
@@ -146,45 +142,7 @@ func planStates(policy clas.Policy, whole bool) []planState {
 func modeStates(policy clas.Policy) []modeState {
 	states := []modeState{}
 	for _, n := range policy.Namespaces.GetNamespaces() {
-		states = append(states, modeState{Namespace: n.GetNamespace(), Managed: n.GetManaged(), Mode: modeName(n.GetMode())})
+		states = append(states, modeState{Namespace: n.GetNamespace(), Managed: n.GetManaged(), Mode: ringfence.ModeName(n.GetMode())})
 	}
 	return states
-}
-
-func modeName(mode ringfencev1.EnforcementMode) string {
-	return strings.ToLower(strings.TrimPrefix(mode.String(), "ENFORCEMENT_MODE_"))
-}
-
-// degradedName is how a policy stands in for another one, empty where it does not.
-func degradedName(d ringfencev1.DegradedPolicy) string {
-	if d == ringfencev1.DegradedPolicy_DEGRADED_POLICY_UNSPECIFIED {
-		return ""
-	}
-	return strings.ToLower(strings.TrimPrefix(d.String(), "DEGRADED_POLICY_"))
-}
-
-func addressName(address []byte) string {
-	if parsed, ok := netip.AddrFromSlice(address); ok {
-		return parsed.String()
-	}
-	return fmt.Sprintf("%x", address)
-}
-
-// portName gives ports as people write them: tcp/8080, tcp/8000-8999, udp, all services, icmp type 8.
-func portName(r *ringfencev1.PortRange) string {
-	if r.GetProtocol() < 0 {
-		return "all services"
-	}
-	name := protocolName(r.GetProtocol())
-	switch {
-	case r.IcmpType != nil && r.IcmpCode != nil:
-		return fmt.Sprintf("%s type %d code %d", name, r.GetIcmpType(), r.GetIcmpCode())
-	case r.IcmpType != nil:
-		return fmt.Sprintf("%s type %d", name, r.GetIcmpType())
-	case r.GetPort() == 0 && r.GetToPort() == 0:
-		return name
-	case r.GetToPort() > r.GetPort():
-		return fmt.Sprintf("%s/%d-%d", name, r.GetPort(), r.GetToPort())
-	}
-	return name + "/" + strconv.FormatUint(uint64(r.GetPort()), 10)
 }

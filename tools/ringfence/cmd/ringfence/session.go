@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
+	"github.com/ringfence/ringfence/libs/clas"
+	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
@@ -25,69 +26,80 @@ type output struct {
 
 func (o output) json() bool { return o.Output == "json" }
 
-// place is where in which log to look.
-type place struct {
-	Seq  uint64 `xor:"place" placeholder:"N" help:"Fold up to this sequence, included."`
-	Time moment `xor:"place" placeholder:"TIME" help:"Fold what was stored up to a time: RFC 3339, or how long ago (10m)."`
-	File string `type:"existingfile" placeholder:"FILE" help:"Read an exported log instead of a running one."`
+// which is the log to look into.
+type which struct {
+	File string `type:"existingfile" placeholder:"FILE" help:"Look into an exported log, without a server."`
 }
 
-func (p place) until() ringfence.Until {
-	return ringfence.Until{Sequence: p.Seq, Time: p.Time.Time}
+// at is a place in a log.
+type at struct {
+	which `embed:""`
+	At    place `aliases:"seq,time" placeholder:"PLACE" help:"Look at the log as it was: a sequence (1042), a time (RFC 3339), or how long ago (10m). The newest otherwise."`
 }
 
-func (p place) live() bool { return p.File == "" && p.until() == ringfence.Until{} }
-
-// fold folds the log of a place. live is nil but for a running log without a bound.
-func (s *session) fold(p place) (*ringfence.Replay, *ringfence.Live, error) {
-	meter := newMeter(s.stderr, "folding facts")
-	defer meter.clear()
-	if p.File != "" {
-		r, err := s.foldFile(p, meter)
-		return r, nil, err
-	}
-	store, err := s.address.Connect(s.ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer store.Close()
-	var r *ringfence.Replay
-	var live *ringfence.Live
-	if p.live() {
-		r, live, err = ringfence.ReplayLive(s.ctx, store.Log, meter.step)
-	} else {
-		r, err = ringfence.ReplayLog(s.ctx, store.Log, p.until(), meter.step)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	meter.clear()
-	s.warn("", r)
-	return r, live, nil
+// opened is a log that is open.
+type opened struct {
+	ringfence.Source
+	log   *eventlog.Log   // nil for a file
+	file  *ringfence.File // nil for a running log
+	close func()
 }
 
-func (s *session) foldFile(p place, meter *meter) (*ringfence.Replay, error) {
-	file, err := os.Open(p.File)
+// open opens a running or an exported log.
+func (s *session) open(w which) (*opened, error) {
+	if w.File == "" {
+		store, err := s.address.Connect(s.ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &opened{Source: store.Log, log: store.Log, close: store.Close}, nil
+	}
+	file, err := ringfence.OpenFile(w.File)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	r, err := ringfence.ReplayFile(file, p.until(), meter.step)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.File, err)
-	}
-	meter.clear()
-	s.warn(p.File+": ", r)
-	return r, nil
+	return &opened{Source: file, file: file, close: file.Close}, nil
 }
 
-// warn says what is wrong with a log that could be folded all the same.
-func (s *session) warn(where string, r *ringfence.Replay) {
-	for _, line := range r.Damage {
-		fmt.Fprintf(s.stderr, "ringfence: warning: %s%s\n", where, line)
+// folded is a log that was folded up to a place.
+type folded struct {
+	*ringfence.State
+	live     *ringfence.Live // nil but for a running log without a place
+	promised string          // the digest that an exported log has for its end, where this engine can compare it
+}
+
+// fold folds a log up to a place.
+func (s *session) fold(a at) (f folded, err error) {
+	log, err := s.open(a.which)
+	if err != nil {
+		return folded{}, err
 	}
-	for _, line := range r.Refused {
-		fmt.Fprintf(s.stderr, "ringfence: warning: %srefused, the state before it stays: %s\n", where, line)
+	defer log.close()
+	meter := newMeter(s.stderr)
+	defer meter.clear()
+	if log.log != nil && a.At.Place == (ringfence.Place{}) {
+		f.State, f.live, err = ringfence.AtLive(s.ctx, log.log, meter.step)
+	} else {
+		f.State, err = ringfence.At(s.ctx, log, a.At.Place, meter.step)
+	}
+	if err != nil {
+		return folded{}, err
+	}
+	if log.file != nil && log.file.Header.Last == f.Sequence && log.file.Header.Engine == clas.Version {
+		f.promised = log.file.Trailer.Digest
+	}
+	meter.clear()
+	s.warn(f.Start.SetAside, f.Refused)
+	return f, nil
+}
+
+// warn says what was wrong with a log that could be folded all the same.
+func (s *session) warn(setAside, refused []string) {
+	for _, line := range setAside {
+		fmt.Fprintf(s.stderr, "ringfence: warning: set aside: %s\n", line)
+	}
+	for _, line := range refused {
+		fmt.Fprintf(s.stderr, "ringfence: warning: refused, the state before it stays: %s\n", line)
 	}
 }
 
