@@ -1,0 +1,336 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+)
+
+// result is what package tools/bench/load prints, too.
+type result struct {
+	Operations int     `json:"operations"`
+	Seconds    float64 `json:"seconds"`
+	P50        float64 `json:"p50_us,omitempty"`
+	P99        float64 `json:"p99_us,omitempty"`
+	Keys       int     `json:"keys,omitempty"`
+	Bytes      int64   `json:"bytes,omitempty"`
+}
+
+// gate says that everything is prepared, and waits for the word to begin.
+func gate() (stay func(result) error, err error) {
+	fmt.Println("ready")
+	in := bufio.NewReader(os.Stdin)
+	if _, err := in.ReadString('\n'); err != nil {
+		return nil, fmt.Errorf("wait for the word to begin: %w", err)
+	}
+	return func(r result) error {
+		if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, in)
+		return err
+	}, nil
+}
+
+// dial connects, and waits until the server has a leader.
+func dial(ctx context.Context, url string) (*clientv3.Client, error) {
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: 30 * time.Second, Context: ctx})
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", url, err)
+	}
+	if _, err := c.Get(ctx, "ready"); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect to %s: %w", url, err)
+	}
+	return c, nil
+}
+
+// prefix of the keys, which are as long as the subjects of facts are.
+const prefix = "facts/k8s/pod/"
+
+func key(n int) string { return fmt.Sprintf("%sapp-%d/pod-%d", prefix, n%200, n) }
+
+// value is so many bytes that look random; the same number gives the same bytes.
+func value(n, bytes int) string {
+	const letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-."
+	source := rand.NewPCG(20261125, uint64(n))
+	out := make([]byte, 0, bytes+10)
+	for len(out) < bytes {
+		for bits := source.Uint64(); bits > 0 && len(out) < bytes; bits >>= 6 {
+			out = append(out, letters[bits&63])
+		}
+	}
+	return string(out)
+}
+
+// times are durations of single operations, taken by several goroutines.
+type times struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (t *times) add(d ...time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = append(t.all, d...)
+}
+
+func (t *times) into(r *result) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r.Operations = len(t.all); r.Operations == 0 {
+		return errors.New("nothing was done in the time")
+	}
+	slices.Sort(t.all)
+	at := func(percent int) float64 { return float64(t.all[(len(t.all)-1)*percent/100].Nanoseconds()) / 1e3 }
+	r.P50, r.P99 = at(50), at(99)
+	return nil
+}
+
+// written is how many different keys single writes are of.
+const written = 10_000
+
+func write(ctx context.Context, url string, writers int, during time.Duration, bytes int) error {
+	c, err := dial(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	values := make([]string, written)
+	for i := range values {
+		values[i] = value(i, bytes)
+	}
+	stay, err := gate()
+	if err != nil {
+		return err
+	}
+	var next atomic.Int64
+	var all times
+	writing, ctx := errgroup.WithContext(ctx)
+	start := time.Now()
+	for range writers {
+		writing.Go(func() error {
+			var own []time.Duration
+			for time.Since(start) < during {
+				n := int(next.Add(1)-1) % written
+				begun := time.Now()
+				if _, err := c.Put(ctx, key(n), values[n]); err != nil {
+					return fmt.Errorf("write: %w", err)
+				}
+				own = append(own, time.Since(begun))
+			}
+			all.add(own...)
+			return nil
+		})
+	}
+	err = writing.Wait()
+	r := result{Seconds: time.Since(start).Seconds()}
+	if err == nil {
+		err = all.into(&r)
+	}
+	if err != nil {
+		return err
+	}
+	return stay(r)
+}
+
+const (
+	// together is how many keys a transaction of fill puts; etcd takes 128.
+	together = 100
+	// filling is how many transactions are under way at once.
+	filling = 8
+)
+
+func fill(ctx context.Context, url string, keys, from, to, bytes int) error {
+	c, err := dial(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stay, err := gate()
+	if err != nil {
+		return err
+	}
+	start, r := time.Now(), result{}
+	for revision := from; revision < to; revision++ {
+		writing, ctx := errgroup.WithContext(ctx)
+		writing.SetLimit(filling)
+		for at := 0; at < keys; at += together {
+			var puts []clientv3.Op
+			for n := at; n < min(at+together, keys); n++ {
+				k, v := key(n), value(revision*keys+n, bytes)
+				puts = append(puts, clientv3.OpPut(k, v))
+				r.Operations, r.Bytes = r.Operations+1, r.Bytes+int64(len(k)+len(v))
+			}
+			writing.Go(func() error {
+				_, err := c.Txn(ctx).Then(puts...).Commit()
+				return err
+			})
+		}
+		if err := writing.Wait(); err != nil {
+			return fmt.Errorf("fill: revision %d: %w", revision, err)
+		}
+	}
+	r.Keys, r.Seconds = keys, time.Since(start).Seconds()
+	return stay(r)
+}
+
+// page is how many keys are listed at once.
+const page = 5000
+
+func list(ctx context.Context, url string) error {
+	c, err := dial(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stay, err := gate()
+	if err != nil {
+		return err
+	}
+	start, r := time.Now(), result{}
+	end := clientv3.GetPrefixRangeEnd(prefix)
+	var revision int64
+	for from, more := prefix, true; more; {
+		answer, err := c.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(page), clientv3.WithRev(revision))
+		if err != nil {
+			return fmt.Errorf("list from %q: %w", from, err)
+		}
+		for _, kv := range answer.Kvs {
+			r.Keys++
+			r.Bytes += int64(len(kv.Key) + len(kv.Value))
+			from = string(kv.Key) + "\x00"
+		}
+		revision, more = answer.Header.Revision, answer.More
+	}
+	r.Operations, r.Seconds = r.Keys, time.Since(start).Seconds()
+	return stay(r)
+}
+
+// watched is the key of the fan-out.
+const watched = "policy/window"
+
+// patience is how long the last delivery may take.
+const patience = time.Minute
+
+// fanOut has every watcher watch one key, and puts it again and again: the number of the time in decimal digits, and bytes.
+func fanOut(ctx context.Context, url string, watchers, windows, rate, bytes int) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c, err := dial(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	w := &watching{sent: make([]atomic.Int64, windows)}
+	if err := w.start(ctx, url, watchers); err != nil {
+		return err
+	}
+	defer w.close()
+	stay, err := gate()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	ticker := time.NewTicker(time.Second / time.Duration(rate))
+	defer ticker.Stop()
+	for n := range windows {
+		v := fmt.Sprintf("%08d", n)
+		w.sent[n].Store(time.Since(epoch).Nanoseconds())
+		if _, err := c.Put(ctx, watched, v+value(n, bytes-len(v))); err != nil {
+			return fmt.Errorf("fan out: %w", err)
+		}
+		<-ticker.C
+	}
+	if err := w.await(ctx, watchers*windows); err != nil {
+		return err
+	}
+	r := result{Seconds: time.Since(start).Seconds()}
+	if err := w.times.into(&r); err != nil {
+		return err
+	}
+	return stay(r)
+}
+
+// epoch is what times are taken from, so that they fit a number.
+var epoch = time.Now()
+
+// watching is what the watchers saw.
+type watching struct {
+	sent    []atomic.Int64
+	times   times
+	clients []*clientv3.Client
+}
+
+// joining is how many watchers connect at once.
+const joining = 32
+
+// start connects the watchers, and returns once all of them watch.
+func (w *watching) start(ctx context.Context, url string, watchers int) error {
+	w.clients = make([]*clientv3.Client, watchers)
+	connecting, connected := errgroup.WithContext(ctx)
+	connecting.SetLimit(joining)
+	for i := range w.clients {
+		connecting.Go(func() (err error) {
+			if w.clients[i], err = dial(ctx, url); err != nil {
+				return err
+			}
+			events := w.clients[i].Watch(ctx, watched, clientv3.WithCreatedNotify())
+			select {
+			case <-events:
+			case <-connected.Done():
+				return connected.Err()
+			}
+			go w.follow(events)
+			return nil
+		})
+	}
+	return connecting.Wait()
+}
+
+func (w *watching) follow(events clientv3.WatchChan) {
+	for answer := range events {
+		now := time.Since(epoch)
+		for _, e := range answer.Events {
+			if n, err := strconv.Atoi(string(e.Kv.Value[:8])); err == nil && n < len(w.sent) {
+				w.times.add(now - time.Duration(w.sent[n].Load()))
+			}
+		}
+	}
+}
+
+// await waits until so many deliveries came.
+func (w *watching) await(ctx context.Context, deliveries int) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		w.times.mu.Lock()
+		came := len(w.times.all)
+		w.times.mu.Unlock()
+		switch {
+		case came == deliveries:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case time.Now().After(deadline):
+			return fmt.Errorf("fan out: %d of %d deliveries came", came, deliveries)
+		}
+	}
+}
+
+func (w *watching) close() {
+	for _, c := range w.clients {
+		c.Close()
+	}
+}
