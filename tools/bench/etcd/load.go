@@ -30,7 +30,7 @@ type result struct {
 }
 
 // gate says that everything is prepared, and waits for the word to begin.
-func gate() (stay func(result) error, err error) {
+func gate() (done func(result) error, err error) {
 	fmt.Println("ready")
 	in := bufio.NewReader(os.Stdin)
 	if _, err := in.ReadString('\n'); err != nil {
@@ -113,7 +113,7 @@ func write(ctx context.Context, url string, writers int, during time.Duration, b
 	for i := range values {
 		values[i] = value(i, bytes)
 	}
-	stay, err := gate()
+	done, err := gate()
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func write(ctx context.Context, url string, writers int, during time.Duration, b
 	if err != nil {
 		return err
 	}
-	return stay(r)
+	return done(r)
 }
 
 const (
@@ -160,7 +160,7 @@ func fill(ctx context.Context, url string, keys, from, to, bytes int) error {
 		return err
 	}
 	defer c.Close()
-	stay, err := gate()
+	done, err := gate()
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func fill(ctx context.Context, url string, keys, from, to, bytes int) error {
 		}
 	}
 	r.Keys, r.Seconds = keys, time.Since(start).Seconds()
-	return stay(r)
+	return done(r)
 }
 
 // page is how many keys are listed at once.
@@ -197,7 +197,7 @@ func list(ctx context.Context, url string) error {
 		return err
 	}
 	defer c.Close()
-	stay, err := gate()
+	done, err := gate()
 	if err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func list(ctx context.Context, url string) error {
 		revision, more = answer.Header.Revision, answer.More
 	}
 	r.Operations, r.Seconds = r.Keys, time.Since(start).Seconds()
-	return stay(r)
+	return done(r)
 }
 
 // watched is the key of the fan-out.
@@ -240,7 +240,7 @@ func fanOut(ctx context.Context, url string, watchers, windows, rate, bytes int)
 		return err
 	}
 	defer w.close()
-	stay, err := gate()
+	done, err := gate()
 	if err != nil {
 		return err
 	}
@@ -262,7 +262,7 @@ func fanOut(ctx context.Context, url string, watchers, windows, rate, bytes int)
 	if err := w.times.into(&r); err != nil {
 		return err
 	}
-	return stay(r)
+	return done(r)
 }
 
 // epoch is what times are taken from, so that they fit a number.

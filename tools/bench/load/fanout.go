@@ -5,30 +5,35 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 const (
-	// windowAddresses make a window of 500 bytes.
-	windowAddresses = 78
+	// windowSets are the sets that a window changes, each by an address that comes: about 500 bytes.
+	windowSets = 17
 	// patience is how long the last delivery may take.
 	patience = time.Minute
 	// joining is how many watchers join at once.
 	joining = 32
 )
 
-// FanOut has so many watchers, each on a connection of its own, follow the policy of a node, and publishes windows of 500
-// bytes, so many a second. Every watcher must get every window. A watcher whose windows come faster than it takes them is
-// given the newest (that is how Follow works), and has got all before it.
-func (c Client) FanOut(ctx context.Context, watchers, windows, rate int) error {
+// FanOut has so many watchers, each on a connection of its own, and publishes windows of 500 bytes, so many a second, as
+// policy-store does when pods come. Every watcher must get every window.
+//
+// Where follow is set, the watchers follow the policy of a node as enforcers do: windows are decoded, checked and applied. A
+// watcher whose windows come faster than it takes them is given the newest, and has got all before it. Otherwise they
+// subscribe to the subject that Follow subscribes to, and look at the number alone: the same as a watch that gives bytes.
+func (c Client) FanOut(ctx context.Context, watchers, windows, rate int, follow bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	nc, l, err := c.open(ctx, "bench-publisher")
@@ -41,13 +46,27 @@ func (c Client) FanOut(ctx context.Context, watchers, windows, rate int) error {
 		return err
 	}
 	w := &watching{sent: make([]atomic.Int64, windows+2), last: make([]uint64, watchers)}
-	following, err := c.follow(ctx, w)
+	connections, err := c.connect(ctx, watchers)
+	defer func() {
+		for _, nc := range connections {
+			nc.Close()
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	defer following.Wait() //nolint:errcheck // every follower ends with ctx, by its error
-	defer cancel()
-	stay, err := c.gate()
+	if follow {
+		var all sync.WaitGroup
+		defer all.Wait()
+		defer cancel()
+		err = w.follow(ctx, &all, connections)
+	} else {
+		err = w.subscribe(connections)
+	}
+	if err != nil {
+		return err
+	}
+	done, err := c.gate()
 	if err != nil {
 		return err
 	}
@@ -69,7 +88,7 @@ func (c Client) FanOut(ctx context.Context, watchers, windows, rate int) error {
 		return err
 	}
 	r.Operations = watchers * windows
-	return stay(r)
+	return done(r)
 }
 
 // epoch is what times are taken from, so that they fit a number.
@@ -79,11 +98,11 @@ var epoch = time.Now()
 func publisher(l *eventlog.Log) func(context.Context, uint64) error {
 	return func(ctx context.Context, number uint64) error {
 		version := &ringfencev1.Version{Incarnation: l.Incarnation(), Sequence: number}
-		delta := &ringfencev1.AddressSetDelta{Id: "bench"}
-		for i := range uint32(windowAddresses) {
-			delta.Added = append(delta.Added, binary.BigEndian.AppendUint32(nil, 10<<24|uint32(number)<<8|i))
+		window := &ringfencev1.Window{Number: number, Version: version}
+		for i := range windowSets {
+			address := binary.BigEndian.AppendUint32(nil, 10<<24|uint32(number))
+			window.Sets = append(window.Sets, &ringfencev1.AddressSetDelta{Id: fmt.Sprintf("s%016x", i), Added: [][]byte{address}})
 		}
-		window := &ringfencev1.Window{Number: number, Version: version, Sets: []*ringfencev1.AddressSetDelta{delta}}
 		head := &ringfencev1.PolicyHead{Version: version, Synced: []string{"pce-bridge", "watcher"}}
 		return l.PublishWindow(ctx, window, eventlog.Objects{}, head, nil)
 	}
@@ -136,32 +155,67 @@ func (w *watching) missing(window uint64) int {
 	return n
 }
 
-// follow starts the watchers, and returns once all have joined.
-func (c Client) follow(ctx context.Context, w *watching) (*errgroup.Group, error) {
-	connections := make([]*nats.Conn, len(w.last))
-	dialing, dialed := errgroup.WithContext(ctx)
+// connect opens the connections of the watchers. It gives those that it opened even where it fails.
+func (c Client) connect(ctx context.Context, watchers int) ([]*nats.Conn, error) {
+	opened := make([]*nats.Conn, watchers)
+	dialing, ctx := errgroup.WithContext(ctx)
 	dialing.SetLimit(joining)
-	for i := range connections {
+	for i := range opened {
 		dialing.Go(func() (err error) {
-			connections[i], err = c.dial(dialed, fmt.Sprintf("node-%d", i))
+			opened[i], err = c.dial(ctx, nodeName(i))
 			return err
 		})
 	}
-	if err := dialing.Wait(); err != nil {
-		return nil, err
-	}
-	following := &errgroup.Group{}
+	err := dialing.Wait()
+	return slices.DeleteFunc(opened, func(nc *nats.Conn) bool { return nc == nil }), err
+}
+
+func nodeName(watcher int) string { return fmt.Sprintf("node-%d", watcher) }
+
+// follow has every connection follow the policy of a node until ctx ends, and returns once all have joined.
+func (w *watching) follow(ctx context.Context, all *sync.WaitGroup, connections []*nats.Conn) error {
 	for i, nc := range connections {
-		following.Go(func() error {
-			defer nc.Close()
-			return eventlog.Follow(ctx, nc, fmt.Sprintf("node-%d", i), func(_ context.Context, p eventlog.NodePolicy) error {
+		all.Go(func() {
+			// The error is that of ctx, which ends with the benchmark.
+			_ = eventlog.Follow(ctx, nc, nodeName(i), func(_ context.Context, p eventlog.NodePolicy) error {
 				w.take(i, p.Window)
 				return nil
 			})
 		})
 	}
-	if err := w.await(ctx, 1); err != nil {
-		return nil, errors.Join(err, ctx.Err())
+	return w.await(ctx, 1)
+}
+
+// subscribe has every connection subscribe to the windows, and returns once the server knows.
+func (w *watching) subscribe(connections []*nats.Conn) error {
+	for i, nc := range connections {
+		_, err := nc.Subscribe(windowSubject, func(msg *nats.Msg) {
+			if number, err := windowNumber(msg.Data); err == nil {
+				w.take(i, number)
+			}
+		})
+		if err == nil {
+			err = nc.Flush()
+		}
+		if err != nil {
+			return fmt.Errorf("watch: %w", err)
+		}
 	}
-	return following, nil
+	return nil
+}
+
+// windowSubject is where Follow gets its windows from.
+const windowSubject = "policy.window"
+
+// windowNumber takes the number out of an encoded window, of which it is the first field.
+func windowNumber(data []byte) (uint64, error) {
+	field, _, n := protowire.ConsumeTag(data)
+	if n < 0 || field != 1 {
+		return 0, errors.New("not a window")
+	}
+	number, n := protowire.ConsumeVarint(data[n:])
+	if n < 0 {
+		return 0, errors.New("not a window")
+	}
+	return number, nil
 }

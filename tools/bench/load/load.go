@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/pprof"
 	"slices"
 	"sync"
 	"time"
@@ -38,10 +40,12 @@ type Client struct {
 	// In and Out are where it is told to begin, and where it says what it did.
 	In  io.Reader
 	Out io.Writer
+	// Profile, where set, is a file for a profile of the processor while the client works.
+	Profile string
 }
 
-// gate says that everything is prepared, and waits to be told to begin.
-func (c Client) gate() (stay func(Result) error, err error) {
+// gate says that everything is prepared, and waits to be told to begin. With done the client says what it did.
+func (c Client) gate() (done func(Result) error, err error) {
 	if _, err := fmt.Fprintln(c.Out, "ready"); err != nil {
 		return nil, fmt.Errorf("say that the client is ready: %w", err)
 	}
@@ -49,12 +53,37 @@ func (c Client) gate() (stay func(Result) error, err error) {
 	if _, err := in.ReadString('\n'); err != nil {
 		return nil, fmt.Errorf("wait for the word to begin: %w", err)
 	}
+	stop, err := profiled(c.Profile)
+	if err != nil {
+		return nil, err
+	}
 	return func(r Result) error {
+		if err := stop(); err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
 		if err := json.NewEncoder(c.Out).Encode(r); err != nil {
 			return fmt.Errorf("say what was done: %w", err)
 		}
 		_, err := io.Copy(io.Discard, in)
 		return err
+	}, nil
+}
+
+// profiled writes a profile until stop is called, if there is a file for it.
+func profiled(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.Create(path)
+	if err == nil {
+		err = pprof.StartCPUProfile(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return file.Close()
 	}, nil
 }
 

@@ -70,9 +70,11 @@ func TestWrite(t *testing.T) {
 
 func TestFanOut(t *testing.T) {
 	s, _ := eventlogtest.StartLog(t)
-	r := work(t, s.URL(), func(ctx context.Context, c Client) error { return c.FanOut(ctx, 5, 4, 50) })
-	if r.Operations != 5*4 || r.P50 <= 0 {
-		t.Errorf("%+v, want 20 deliveries", r)
+	for _, follow := range []bool{true, false} {
+		r := work(t, s.URL(), func(ctx context.Context, c Client) error { return c.FanOut(ctx, 5, 4, 50, follow) })
+		if r.Operations != 5*4 || r.P50 <= 0 {
+			t.Errorf("%+v, want 20 deliveries", r)
+		}
 	}
 }
 
@@ -114,7 +116,7 @@ func TestHistory(t *testing.T) {
 		}
 		take(drafts)
 	}
-	replay := work(t, s.URL(), func(ctx context.Context, c Client) error { return c.Replay(ctx, "") })
+	replay := work(t, s.URL(), func(ctx context.Context, c Client) error { return c.Replay(ctx) })
 	if replay.Operations != last || replay.Digest != e.Digest() {
 		t.Errorf("%d facts give %s, %d facts in memory give %s", replay.Operations, replay.Digest, last, e.Digest())
 	}

@@ -3,9 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
-	"os"
 	"runtime"
-	"runtime/pprof"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -20,7 +18,7 @@ func (c Client) List(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
-	stay, err := c.gate()
+	done, err := c.gate()
 	if err != nil {
 		return err
 	}
@@ -33,23 +31,18 @@ func (c Client) List(ctx context.Context) error {
 		r.Bytes += int64(len(e.Subject) + proto.Size(e.Fact))
 	}
 	r.Operations, r.Seconds = r.Keys, time.Since(start).Seconds()
-	return stay(r)
+	return done(r)
 }
 
-// Replay reads the whole log and folds it to the digest of its policy, on one core. Profile, where set, is a file for a
-// profile of the processor.
-func (c Client) Replay(ctx context.Context, profile string) error {
+// Replay reads the whole log and folds it to the digest of its policy, on one core.
+func (c Client) Replay(ctx context.Context) error {
 	runtime.GOMAXPROCS(1)
 	nc, l, err := c.open(ctx, "bench-reader")
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	stay, err := c.gate()
-	if err != nil {
-		return err
-	}
-	stop, err := profiled(profile)
+	done, err := c.gate()
 	if err != nil {
 		return err
 	}
@@ -65,26 +58,5 @@ func (c Client) Replay(ctx context.Context, profile string) error {
 	}
 	r.Digest = e.Digest()
 	r.Seconds = time.Since(start).Seconds()
-	if err := stop(); err != nil {
-		return err
-	}
-	return stay(r)
-}
-
-// profiled writes a profile until stop is called, if there is a file for it.
-func profiled(path string) (stop func() error, err error) {
-	if path == "" {
-		return func() error { return nil }, nil
-	}
-	file, err := os.Create(path)
-	if err == nil {
-		err = pprof.StartCPUProfile(file)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("profile: %w", err)
-	}
-	return func() error {
-		pprof.StopCPUProfile()
-		return file.Close()
-	}, nil
+	return done(r)
 }

@@ -28,7 +28,7 @@ func (c Client) Write(ctx context.Context, writers int, during time.Duration) er
 	}
 	defer nc.Close()
 	p := l.Producer("bench")
-	stay, err := c.gate()
+	done, err := c.gate()
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (c Client) Write(ctx context.Context, writers int, during time.Duration) er
 	if err != nil {
 		return err
 	}
-	return stay(r)
+	return done(r)
 }
 
 // part is how many facts are published at once by Fill, as a relist does.
@@ -79,7 +79,7 @@ func (c Client) Fill(ctx context.Context, pods, from, to int) error {
 	}
 	defer nc.Close()
 	p := l.Producer("bench")
-	stay, err := c.gate()
+	done, err := c.gate()
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (c Client) Fill(ctx context.Context, pods, from, to int) error {
 		}
 	}
 	r.Seconds = time.Since(start).Seconds()
-	return stay(r)
+	return done(r)
 }
 
 // later gives the pods at a revision, from one to before another.

@@ -155,30 +155,28 @@ func (f *figures) write(writers int) {
 }
 
 func (f *figures) fanOut() {
-	p, have := f.both("fan-out", each(bothCPU))
-	if !have {
-		return
-	}
 	name := fmt.Sprintf("fan-out to %d watchers", f.bench.Watchers)
-	f.add(f.less(name+", processors", "us a delivery", p, ""), atMost(cheaper, "<= 0.4 of theirs"))
 	for _, part := range []struct {
-		name string
-		of   func(Work) time.Duration
-	}{{"server alone", serverCPU}, {"clients alone", clientCPU}} {
-		if p, have := f.both("fan-out", each(part.of)); have {
-			f.add(f.less(name+", "+part.name, "us a delivery", p, ""), nil)
+		name, unit string
+		value      func(Work) float64
+		target     func(report.Result) report.Result
+	}{
+		{"processors", "us a delivery", each(bothCPU), atMost(cheaper, "<= 0.4 of theirs")},
+		{"processors of the server", "us a delivery", each(serverCPU), nil},
+		{"processors of the clients", "us a delivery", each(clientCPU), nil},
+		{"latency p50", "ms", func(w Work) float64 { return w.P50 / 1e3 }, nil},
+		{"latency p99", "ms", func(w Work) float64 { return w.P99 / 1e3 }, nil},
+		{"memory of the server", "MB", func(w Work) float64 { return megabytes(w.ServerPeak) }, nil},
+	} {
+		p, have := f.both(fanOutFigure, part.value)
+		if !have {
+			return
 		}
-	}
-	for _, part := range []struct {
-		name  string
-		value func(Work) float64
-	}{{"p50", func(w Work) float64 { return w.P50 / 1e3 }}, {"p99", func(w Work) float64 { return w.P99 / 1e3 }}} {
-		if p, have := f.both("fan-out", part.value); have {
-			f.add(f.less(name+", latency "+part.name, "ms", p, ""), nil)
+		f.add(f.less(name+", "+part.name, part.unit, p, ""), part.target)
+		if followed, have := f.spread(followFigure, ours, part.value); have {
+			p.ours = followed
+			f.add(f.less(fmt.Sprintf("policy followed by %d nodes, %s", f.bench.Watchers, part.name), part.unit, p, "ours decoded and applied, theirs the same watch as above"), nil)
 		}
-	}
-	if p, have := f.both("fan-out", func(w Work) float64 { return megabytes(w.ServerPeak) }); have {
-		f.add(f.less(name+", memory of the server", "MB", p, ""), nil)
 	}
 }
 

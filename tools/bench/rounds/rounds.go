@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -42,8 +43,8 @@ type Bench struct {
 	Pods, Revisions int
 	// Dir is where the servers have their folders.
 	Dir string
-	// Profile, where set, is a file for a profile of the last replay.
-	Profile string
+	// Profiles, where set, is a folder for profiles of the processor in our clients, one for each kind of work.
+	Profiles string
 	// Say, where set, is told what is being done.
 	Say func(line string)
 
@@ -120,7 +121,12 @@ func (b *Bench) live(ctx context.Context, parent string, of side, row Row) error
 	}
 	defer b.discard(s)
 	if row == FanOut {
-		return b.sample(ctx, s, of, "fan-out", "fan-out", "--watchers", fmt.Sprint(b.Watchers), "--windows", fmt.Sprint(b.Windows), "--rate", fmt.Sprint(b.Rate))
+		work := []string{"fan-out", "--watchers", fmt.Sprint(b.Watchers), "--windows", fmt.Sprint(b.Windows), "--rate", fmt.Sprint(b.Rate)}
+		err := b.sample(ctx, s, of, fanOutFigure, work...)
+		if err == nil && of == ours {
+			err = b.sample(ctx, s, of, followFigure, append(work, "--follow")...)
+		}
+		return err
 	}
 	for _, writers := range b.Writers {
 		if err := b.sample(ctx, s, of, writeFigure(writers), "write", "--writers", fmt.Sprint(writers), "--during", b.During.String()); err != nil {
@@ -129,6 +135,12 @@ func (b *Bench) live(ctx context.Context, parent string, of side, row Row) error
 	}
 	return nil
 }
+
+// Figures of the fan-out: watchers that are given bytes and, ours alone, those that follow the policy.
+const (
+	fanOutFigure = "fan-out"
+	followFigure = "follow"
+)
 
 func writeFigure(writers int) string { return fmt.Sprintf("write-%d", writers) }
 
@@ -151,6 +163,9 @@ func (b *Bench) discard(s *server) {
 
 // sample has a client do some work, and keeps what was seen.
 func (b *Bench) sample(ctx context.Context, s *server, of side, figure string, work ...string) error {
+	if b.Profiles != "" && of == ours {
+		work = append(work, "--profile", filepath.Join(b.Profiles, figure+".cpu.pb.gz"))
+	}
 	w, err := s.run(ctx, work...)
 	if err != nil {
 		return err

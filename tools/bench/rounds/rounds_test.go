@@ -35,22 +35,23 @@ func client(url, work string, args []string) error {
 	writers, watchers, windows, rate := number("writers"), number("watchers"), number("windows"), number("rate")
 	pods, keys, from, to := number("pods"), number("keys"), number("from"), number("to")
 	number("bytes")
-	during := flags.Duration("during", 0, "")
+	follow := flags.Bool("follow", false, "")
+	during, profile := flags.Duration("during", 0, ""), flags.String("profile", "", "")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	ctx, c := context.Background(), load.Client{URL: url, In: os.Stdin, Out: os.Stdout}
+	ctx, c := context.Background(), load.Client{URL: url, In: os.Stdin, Out: os.Stdout, Profile: *profile}
 	switch work {
 	case "write":
 		return c.Write(ctx, *writers, *during)
 	case "fan-out":
-		return c.FanOut(ctx, *watchers, *windows, *rate)
+		return c.FanOut(ctx, *watchers, *windows, *rate, *follow)
 	case "fill":
 		return c.Fill(ctx, max(*pods, *keys), *from, *to)
 	case "list":
 		return c.List(ctx)
 	case "replay":
-		return c.Replay(ctx, "")
+		return c.Replay(ctx)
 	}
 	return fmt.Errorf("no work %q", work)
 }
@@ -77,7 +78,7 @@ func TestEveryRow(t *testing.T) {
 	mine := policyStore(t, "one")
 	b := &Bench{
 		Ours: mine, Theirs: mine, Rows: Rows(), Rounds: 1, Writers: []int{1, 4}, During: 50 * time.Millisecond,
-		Watchers: 5, Windows: 3, Rate: 20, Pods: 50, Revisions: 3, Dir: dir,
+		Watchers: 5, Windows: 3, Rate: 20, Pods: 50, Revisions: 3, Dir: dir, Profiles: t.TempDir(),
 	}
 	b.Theirs.Name = "other"
 	results, err := b.Run(t.Context(), false)
@@ -102,6 +103,9 @@ func TestEveryRow(t *testing.T) {
 			t.Errorf("no figure of %s", want)
 		}
 	}
+	if profiles, err := os.ReadDir(b.Profiles); err != nil || len(profiles) != 9 {
+		t.Errorf("there are %d profiles, want one of each work of ours; %v", len(profiles), err)
+	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%v stay behind, %v", left, err)
 	}
@@ -120,8 +124,8 @@ func TestTargets(t *testing.T) {
 		put(writeFigure(1), theirs, 999, time.Second, 0)
 		put(writeFigure(64), ours, 3*rounds-1, time.Second, 0)
 		put(writeFigure(64), theirs, 1000, time.Second, 0)
-		put("fan-out", ours, 1000, 390*time.Millisecond, 0)
-		put("fan-out", theirs, 1000, time.Second, 0)
+		put(fanOutFigure, ours, 1000, 390*time.Millisecond, 0)
+		put(fanOutFigure, theirs, 1000, time.Second, 0)
 		put(listFigure, ours, 1000, 0, 34e6)
 		put(listFigure, theirs, 1000, 0, 100e6)
 		put(replayFigure, ours, 150*rounds, time.Second, 0)

@@ -150,11 +150,7 @@ func (st stored) replay(ctx context.Context) error {
 	b := st.bench
 	for round := range b.Rounds {
 		b.say("round %d of %d: replay", round+1, b.Rounds)
-		work := []string{"replay"}
-		if b.Profile != "" && round == b.Rounds-1 {
-			work = append(work, "--profile", b.Profile)
-		}
-		err := st.with(ctx, ours, func(s *server) error { return b.sample(ctx, s, ours, replayFigure, work...) })
+		err := st.with(ctx, ours, func(s *server) error { return b.sample(ctx, s, ours, replayFigure, "replay") })
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ type logCommand struct {
 	During      time.Duration `default:"5s" help:"How long each number of writers writes."`
 	Quick       bool          `help:"Small sizes and one round, to see that everything works; without targets."`
 	Dir         string        `placeholder:"DIR" help:"Where the servers have their folders; the disk under it is what is measured. Default: the system's place for temporary files."`
-	Profile     string        `placeholder:"FILE" help:"Write a CPU profile of the last replay into this file."`
+	Profile     string        `placeholder:"DIR" help:"Write CPU profiles of our clients into this folder."`
 	PolicyStore string        `default:"out/bin/policy-store" help:"The command policy-store."`
 	Etcd        string        `default:"out/bin/bench-etcd" help:"The command of tools/bench/etcd."`
 	Output      string        `short:"o" default:"table" enum:"table,json" help:"What to print: table or json."`
@@ -34,6 +34,11 @@ func (c *logCommand) Run(ctx context.Context, s streams) error {
 	b, err := c.bench(ctx, s.progress)
 	if err != nil {
 		return err
+	}
+	if c.Profile != "" {
+		if err := os.MkdirAll(c.Profile, 0o755); err != nil {
+			return fmt.Errorf("profiles: %w", err)
+		}
 	}
 	r := report.Report{Environment: report.Here(fmt.Sprintf("%d rounds, fsync of every write on both sides", b.Rounds))}
 	results, failed := b.Run(ctx, !c.Quick)
@@ -54,7 +59,7 @@ func (c *logCommand) print(out io.Writer, r report.Report) error {
 func (c *logCommand) bench(ctx context.Context, out io.Writer) (*rounds.Bench, error) {
 	b := &rounds.Bench{
 		Rounds: c.Rounds, Writers: []int{1, 16, 64, 256}, During: c.During, Watchers: 1000, Windows: 50, Rate: 5,
-		Pods: 100_000, Revisions: 10, Dir: c.Dir, Profile: c.Profile, Say: progress(out),
+		Pods: 100_000, Revisions: 10, Dir: c.Dir, Profiles: c.Profile, Say: progress(out),
 	}
 	if c.Quick {
 		b.Rounds, b.During, b.Watchers, b.Windows, b.Rate, b.Pods, b.Revisions = 1, 200*time.Millisecond, 20, 5, 20, 300, 3
@@ -108,7 +113,8 @@ func (c *logCommand) systems(ctx context.Context) (ours, theirs rounds.System, e
 
 // loadCommand is one client of the log, which rounds runs in a process of its own.
 type loadCommand struct {
-	URL string `required:"" help:"Address of the log."`
+	URL     string `required:"" help:"Address of the log."`
+	Profile string `help:"Write a CPU profile of the work into this file."`
 
 	Write  loadWrite  `cmd:"" help:"Publish facts."`
 	FanOut loadFanOut `cmd:"" help:"Publish windows, and follow them."`
@@ -118,7 +124,7 @@ type loadCommand struct {
 }
 
 func (c *loadCommand) client() load.Client {
-	return load.Client{URL: c.URL, In: os.Stdin, Out: os.Stdout}
+	return load.Client{URL: c.URL, In: os.Stdin, Out: os.Stdout, Profile: c.Profile}
 }
 
 type loadWrite struct {
@@ -135,11 +141,12 @@ type loadFanOut struct {
 	Watchers int `default:"1000"`
 	Windows  int `default:"50"`
 	Rate     int `default:"5"`
+	Follow   bool
 }
 
 // Run does the work.
 func (w *loadFanOut) Run(ctx context.Context, c *commands) error {
-	return c.Load.client().FanOut(ctx, w.Watchers, w.Windows, w.Rate)
+	return c.Load.client().FanOut(ctx, w.Watchers, w.Windows, w.Rate, w.Follow)
 }
 
 type loadFill struct {
@@ -158,11 +165,7 @@ type loadList struct{}
 // Run does the work.
 func (loadList) Run(ctx context.Context, c *commands) error { return c.Load.client().List(ctx) }
 
-type loadReplay struct {
-	Profile string
-}
+type loadReplay struct{}
 
 // Run does the work.
-func (w *loadReplay) Run(ctx context.Context, c *commands) error {
-	return c.Load.client().Replay(ctx, w.Profile)
-}
+func (loadReplay) Run(ctx context.Context, c *commands) error { return c.Load.client().Replay(ctx) }
