@@ -42,8 +42,10 @@ func NewHistory(pods int) (*History, error) {
 	return h, nil
 }
 
-// Pods is how many pods the city has, Facts how many facts it is at first.
-func (h *History) Pods() int  { return len(h.pods) }
+// Pods is how many pods the city has.
+func (h *History) Pods() int { return len(h.pods) }
+
+// Facts is how many facts the city is at first.
 func (h *History) Facts() int { return len(h.messages) }
 
 // Draft is the fact of a pod at a revision, the first being 0. It is about 500 bytes, encoded.

@@ -46,7 +46,9 @@ func work(t *testing.T, url string, do func(context.Context, Client) error) Resu
 		t.Fatalf("the client is gone (%v) before anyone could look at it", err)
 	case <-time.After(10 * time.Millisecond):
 	}
-	tell.Close()
+	if err := tell.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/ringfence/ringfence/services/policy-store" // the test builds and runs its command
 	"github.com/ringfence/ringfence/tools/bench/load"
 )
 
