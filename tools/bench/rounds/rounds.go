@@ -155,7 +155,7 @@ func (b *Bench) fresh(ctx context.Context, parent string, of side) (*server, err
 
 // discard stops a server and removes its folder.
 func (b *Bench) discard(s *server) {
-	s.stop()
+	s.Stop()
 	if err := os.RemoveAll(s.dir); err != nil {
 		b.say("the folder of a server stays until the end: %v", err)
 	}

@@ -2,15 +2,11 @@ package rounds
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/ringfence/ringfence/tools/bench/load"
+	"github.com/ringfence/ringfence/tools/bench/process"
 )
-
-// quietTime is how long a server must have done next to nothing to be quiet, restTime how long that may take.
-const quietTime, restTime = 500 * time.Millisecond, 2 * time.Minute
 
 // Figures of the state. Those of the second listing are with all revisions.
 const (
@@ -76,8 +72,8 @@ func (st stored) with(ctx context.Context, of side, do func(*server) error) erro
 	if err != nil {
 		return err
 	}
-	defer s.stop()
-	if err := s.rest(ctx); err != nil {
+	defer s.Stop()
+	if err := s.Rest(ctx); err != nil {
 		return err
 	}
 	return do(s)
@@ -99,7 +95,7 @@ func (st stored) fill(ctx context.Context, figure string, from, to int) error {
 			if err := b.sample(ctx, s, of, figure, work...); err != nil {
 				return err
 			}
-			return s.rest(ctx)
+			return s.Rest(ctx)
 		})
 		if err != nil {
 			return err
@@ -134,7 +130,7 @@ func (st stored) list(ctx context.Context, figure string) error {
 // measureDisk looks at the folders of servers that have stopped.
 func (st stored) measureDisk() error {
 	for _, of := range st.sides {
-		bytes, err := diskUsage(st.dirs[of])
+		bytes, err := process.DiskUsage(st.dirs[of])
 		if err != nil {
 			return err
 		}
@@ -169,27 +165,3 @@ func (st stored) replay(ctx context.Context) error {
 }
 
 func last(all []Work) Work { return all[len(all)-1] }
-
-// rest waits until the server has nothing to do any more.
-func (s *server) rest(ctx context.Context) error {
-	pid := s.cmd.Process.Pid
-	for deadline := time.Now().Add(restTime); time.Now().Before(deadline); {
-		before, err := processorTime(pid)
-		if err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(quietTime):
-		}
-		after, err := processorTime(pid)
-		if err != nil {
-			return err
-		}
-		if after-before <= quietTime/20 {
-			return nil
-		}
-	}
-	return errors.New("the server of " + s.system.Name + " does not come to rest")
-}

@@ -20,6 +20,7 @@ type logCommand struct {
 	Rows        []string      `default:"all" help:"What to measure, or all: write, fan-out, state, replay."`
 	Rounds      int           `default:"3" help:"How often each side has its turn."`
 	During      time.Duration `default:"5s" help:"How long each number of writers writes."`
+	Scale       float64       `default:"1" help:"Share of the keys and watchers; targets are for 1."`
 	Quick       bool          `help:"Small sizes and one round, to see that everything works; without targets."`
 	Dir         string        `placeholder:"DIR" help:"Where the servers have their folders; the disk under it is what is measured. Default: the system's place for temporary files."`
 	Profile     string        `placeholder:"DIR" help:"Write CPU profiles of our clients into this folder."`
@@ -41,7 +42,7 @@ func (c *logCommand) Run(ctx context.Context, s streams) error {
 		}
 	}
 	r := report.Report{Environment: report.Here(fmt.Sprintf("%d rounds, fsync of every write on both sides", b.Rounds))}
-	results, failed := b.Run(ctx, !c.Quick)
+	results, failed := b.Run(ctx, !c.Quick && c.Scale == 1)
 	r.Results = results
 	if c.Save != "" {
 		failed = errors.Join(failed, r.Save(c.Save))
@@ -58,11 +59,14 @@ func (c *logCommand) print(out io.Writer, r report.Report) error {
 
 func (c *logCommand) bench(ctx context.Context, out io.Writer) (*rounds.Bench, error) {
 	b := &rounds.Bench{
-		Rounds: c.Rounds, Writers: []int{1, 16, 64, 256}, During: c.During, Watchers: 1000, Windows: 50, Rate: 5,
-		Pods: 100_000, Revisions: 10, Dir: c.Dir, Profiles: c.Profile, Say: progress(out),
+		Rounds: c.Rounds, Writers: []int{1, 16, 64, 256}, During: c.During, Watchers: int(1000 * c.Scale), Windows: 50, Rate: 5,
+		Pods: int(100_000 * c.Scale), Revisions: 10, Dir: c.Dir, Profiles: c.Profile, Say: progress(out),
 	}
 	if c.Quick {
 		b.Rounds, b.During, b.Watchers, b.Windows, b.Rate, b.Pods, b.Revisions = 1, 200*time.Millisecond, 20, 5, 20, 300, 3
+	}
+	if b.Pods < 50 || b.Watchers < 1 {
+		return nil, fmt.Errorf("scale %g leaves too few keys or watchers", c.Scale)
 	}
 	names := []string{}
 	for _, row := range rounds.Rows() {

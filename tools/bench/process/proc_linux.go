@@ -1,4 +1,4 @@
-package rounds
+package process
 
 import (
 	"bytes"
@@ -18,8 +18,9 @@ const tick = 10 * time.Millisecond
 // attributes have a process end with the one that started it.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// processorTime is what a process has used of the processors.
-func processorTime(pid int) (time.Duration, error) {
+// CPU is what the process has used of the processors.
+func (p *Process) CPU() (time.Duration, error) {
+	pid := p.cmd.Process.Pid
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
@@ -40,31 +41,38 @@ func processorTime(pid int) (time.Duration, error) {
 	return time.Duration(sum) * tick, nil
 }
 
-// forgetPeak makes the peak of a process's memory what is resident now.
-func forgetPeak(pid int) error {
+// ForgetPeak makes the peak of the process's memory what is resident now.
+func (p *Process) ForgetPeak() error {
+	pid := p.cmd.Process.Pid
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
 		return fmt.Errorf("reset the peak memory of process %d: %w", pid, err)
 	}
 	return nil
 }
 
-// peak is the most memory that was resident since, in bytes.
-func peak(pid int) (int64, error) {
+// Peak is the most memory that was resident since, in bytes.
+func (p *Process) Peak() (int64, error) { return p.memory("VmHWM:") }
+
+// Resident is the memory that is resident now, in bytes.
+func (p *Process) Resident() (int64, error) { return p.memory("VmRSS:") }
+
+func (p *Process) memory(key string) (int64, error) {
+	pid := p.cmd.Process.Pid
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
 	}
 	for line := range strings.Lines(string(data)) {
-		if text, found := strings.CutPrefix(line, "VmHWM:"); found {
+		if text, found := strings.CutPrefix(line, key); found {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(text), " kB"), 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("memory of process %d: there is no VmHWM", pid)
+	return 0, fmt.Errorf("memory of process %d: there is no %s", pid, key)
 }
 
-// diskUsage is what the files below a folder take of the disk, in bytes. Files that go meanwhile do not count.
-func diskUsage(dir string) (int64, error) {
+// DiskUsage is what the files below a folder take of the disk, in bytes. Files that go meanwhile do not count.
+func DiskUsage(dir string) (int64, error) {
 	var sum int64
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if os.IsNotExist(err) {
