@@ -62,7 +62,7 @@ prerequisites: ## Install the Debian packages that are needed beyond Go, git and
 
 # --- measure ---------------------------------------------------------------------------------------------------------
 
-.PHONY: bench-engine bench-log
+.PHONY: bench-engine bench-log bench-scale
 bench-engine: ## Measure the engine beside its peers, 15 min; parts with BENCH="--workloads A1 --modes cold"; out/bench/engine.json.
 	@mkdir -p $(TOOLS)
 	@tools/dev/gobuild.sh bench -o $(TOOLS)/bench ./tools/bench/cmd/bench
@@ -73,6 +73,11 @@ bench-log: ## Measure the log beside etcd, process for process, 20 min; parts wi
 	@tools/dev/gobuild.sh bench -o $(TOOLS)/ ./tools/bench/cmd/bench ./services/policy-store/cmd/policy-store
 	@cd tools/bench/etcd && GOWORK=off $(CURDIR)/tools/dev/gobuild.sh bench-etcd -o $(TOOLS)/bench-etcd .
 	@$(TOOLS)/bench log --save out/bench/log.json $(BENCH)
+
+bench-scale: ## Run policy-store with a thousand nodes that follow it, 15 min; parts with BENCH="--during 1m --no-growth"; out/bench/scale.json.
+	@mkdir -p $(TOOLS)
+	@tools/dev/gobuild.sh bench -o $(TOOLS)/ ./tools/bench/cmd/bench ./services/policy-store/cmd/policy-store
+	@$(TOOLS)/bench scale --save out/bench/scale.json --charts docs/bench $(BENCH)
 
 # --- check -----------------------------------------------------------------------------------------------------------
 

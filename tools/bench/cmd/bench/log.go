@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -47,11 +46,12 @@ func (c *logCommand) Run(ctx context.Context, s streams) error {
 	if c.Save != "" {
 		failed = errors.Join(failed, r.Save(c.Save))
 	}
-	return errors.Join(failed, c.print(s.out, r))
+	return errors.Join(failed, output(s.out, c.Output, r))
 }
 
-func (c *logCommand) print(out io.Writer, r report.Report) error {
-	if c.Output == "json" {
+// output prints a report as a table or as JSON.
+func output(out io.Writer, how string, r report.Report) error {
+	if how == "json" {
 		return r.WriteJSON(out)
 	}
 	return r.WriteTable(out)
@@ -99,10 +99,8 @@ func (c *logCommand) systems(ctx context.Context) (ours, theirs rounds.System, e
 		return ours, theirs, fmt.Errorf("%s version: %w; make bench-log builds it", c.Etcd, err)
 	}
 	ours = rounds.System{
-		Name: "policy-store",
-		Server: func(dir, address string) []string {
-			return []string{c.PolicyStore, "--listen", address, "--store-dir", filepath.Join(dir, "log"), "--storage-gi", storage, "--http-address", "", "--log-level", "error"}
-		},
+		Name:   "policy-store",
+		Server: policyStoreLine(c.PolicyStore),
 		Client: func(address string) []string { return []string{self, "load", "--url", "nats://" + address} },
 	}
 	theirs = rounds.System{
@@ -125,6 +123,7 @@ type loadCommand struct {
 	Fill   loadFill   `cmd:"" help:"Publish a city, in batches."`
 	List   loadList   `cmd:"" help:"Read the last fact of every key."`
 	Replay loadReplay `cmd:"" help:"Read and fold all facts."`
+	Nodes  loadNodes  `cmd:"" help:"Follow the policy of some nodes."`
 }
 
 func (c *loadCommand) client() load.Client {
