@@ -130,8 +130,8 @@ func (p *Process) Stop() {
 	<-p.ended
 }
 
-// Kill ends the process at once when ctx ends, until the function that it gives is called.
-func (p *Process) Kill(ctx context.Context) (stop func() bool) {
+// EndWith kills the process once ctx ends, until the function that it gives is called.
+func (p *Process) EndWith(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
 }
 

@@ -55,7 +55,7 @@ func (s *server) run(ctx context.Context, work ...string) (Work, error) {
 	if err != nil {
 		return Work{}, err
 	}
-	defer client.Kill(ctx)()
+	defer client.EndWith(ctx)()
 	w, err := s.watch(client)
 	if err != nil {
 		client.Stop()
