@@ -15,7 +15,7 @@ import (
 // written is how many different pods single writes are of.
 const written = 10_000
 
-// Write has so many goroutines publish facts of pods through one producer, each the next once its last is stored, for as
+// Write has so many goroutines publish facts of pods through one producer that leads, as those of services do, each the next once its last is stored, for as
 // long as is asked.
 func (c Client) Write(ctx context.Context, writers int, during time.Duration) error {
 	h, err := NewHistory(written)
@@ -27,7 +27,10 @@ func (c Client) Write(ctx context.Context, writers int, during time.Duration) er
 		return err
 	}
 	defer nc.Close()
-	p := l.Producer("bench")
+	p, err := l.Lead(ctx, "bench", "bench")
+	if err != nil {
+		return err
+	}
 	done, err := c.gate()
 	if err != nil {
 		return err
@@ -78,7 +81,10 @@ func (c Client) Fill(ctx context.Context, pods, from, to int) error {
 		return err
 	}
 	defer nc.Close()
-	p := l.Producer("bench")
+	p, err := l.Lead(ctx, "bench", "bench")
+	if err != nil {
+		return err
+	}
 	done, err := c.gate()
 	if err != nil {
 		return err

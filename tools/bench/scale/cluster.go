@@ -35,15 +35,26 @@ func newCluster(ctx context.Context, url string, shape workload.Shape) (*cluster
 	if err != nil {
 		return nil, err
 	}
-	l, err := eventlog.Open(ctx, nc)
-	if err != nil {
+	c := &cluster{nc: nc, facts: workload.City(shape).Log()}
+	if err := c.lead(ctx); err != nil {
 		nc.Close()
 		return nil, err
 	}
-	c := &cluster{log: l, nc: nc, watcher: l.Producer("watcher"), bridge: l.Producer("pce-bridge"), facts: workload.City(shape).Log()}
 	c.changes = c.facts.Changes()
 	c.order = rand.New(rand.NewPCG(seed, 0)).Perm(shape.Pods)
 	return c, nil
+}
+
+// lead opens the log and takes both producers over.
+func (c *cluster) lead(ctx context.Context) (err error) {
+	if c.log, err = eventlog.Open(ctx, c.nc); err != nil {
+		return err
+	}
+	if c.watcher, err = c.log.Lead(ctx, "watcher", "bench"); err != nil {
+		return err
+	}
+	c.bridge, err = c.log.Lead(ctx, "pce-bridge", "bench")
+	return err
 }
 
 // part is how many facts are decoded and published at once.
