@@ -27,6 +27,8 @@ type Result struct {
 	// P50 and P99 are of single operations, in microseconds, where those are timed.
 	P50 float64 `json:"p50_us,omitempty"`
 	P99 float64 `json:"p99_us,omitempty"`
+	// Together is how many writes shared a sync of the disk, in the mean.
+	Together float64 `json:"together,omitempty"`
 	// Keys and Bytes are what was written or listed: different keys, and bytes of keys and values.
 	Keys  int   `json:"keys,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`

@@ -65,7 +65,7 @@ func TestWrite(t *testing.T) {
 	if r.Operations == 0 || uint64(r.Operations) != last-1 {
 		t.Errorf("%d writes were counted, the log has %d facts, one of them the producer's epoch", r.Operations, last)
 	}
-	if r.Seconds < 0.2 || r.P50 <= 0 || r.P99 < r.P50 {
+	if r.Seconds < 0.2 || r.P50 <= 0 || r.P99 < r.P50 || r.Together < 1 || r.Together > 8 {
 		t.Errorf("implausible: %+v", r)
 	}
 }

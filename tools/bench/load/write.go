@@ -2,10 +2,12 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
@@ -31,6 +33,8 @@ func (c Client) Write(ctx context.Context, writers int, during time.Duration) er
 	if err != nil {
 		return err
 	}
+	registry := prometheus.NewRegistry()
+	p.Observe(eventlog.NewPublishMetrics(registry))
 	done, err := c.gate()
 	if err != nil {
 		return err
@@ -60,10 +64,27 @@ func (c Client) Write(ctx context.Context, writers int, during time.Duration) er
 	if err == nil {
 		err = all.into(&r)
 	}
+	if err == nil {
+		r.Together, err = together(registry)
+	}
 	if err != nil {
 		return err
 	}
 	return done(r)
+}
+
+// together is how many facts shared a sync of the disk, in the mean, by the producer's own metrics.
+func together(registry *prometheus.Registry) (float64, error) {
+	families, err := registry.Gather()
+	if err != nil {
+		return 0, fmt.Errorf("metrics of the producer: %w", err)
+	}
+	for _, f := range families {
+		if h := f.GetMetric()[0].GetHistogram(); f.GetName() == "ringfence_publish_batch_facts" && h.GetSampleCount() > 0 {
+			return h.GetSampleSum() / float64(h.GetSampleCount()), nil
+		}
+	}
+	return 0, errors.New("metrics of the producer: there is no size of batches")
 }
 
 // part is how many facts are published at once by Fill, as a relist does.

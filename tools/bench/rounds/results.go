@@ -151,7 +151,7 @@ func (f *figures) write(writers int) {
 	case writers >= many:
 		target = times(faster)
 	}
-	f.add(f.more(fmt.Sprintf("durable writes, %d at once", writers), "facts/s", p, "ours "+latency(ours)+"; theirs "+latency(theirs)), target)
+	f.add(f.more(fmt.Sprintf("durable writes, %d at once", writers), "facts/s", p, "ours "+latency(ours)+", "+median(ours, func(w Work) float64 { return w.Together })+" facts a sync; theirs "+latency(theirs)), target)
 }
 
 func (f *figures) fanOut() {
