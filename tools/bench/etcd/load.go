@@ -51,11 +51,14 @@ func dial(ctx context.Context, url string) (*clientv3.Client, error) {
 		return nil, fmt.Errorf("connect to %s: %w", url, err)
 	}
 	if _, err := c.Get(ctx, "ready"); err != nil {
-		c.Close()
+		leave(c)
 		return nil, fmt.Errorf("connect to %s: %w", url, err)
 	}
 	return c, nil
 }
+
+// leave closes a client; that fails only where the connection is gone.
+func leave(c *clientv3.Client) { _ = c.Close() }
 
 // prefix of the keys, which are as long as the subjects of facts are.
 const prefix = "facts/k8s/pod/"
@@ -107,7 +110,7 @@ func write(ctx context.Context, url string, writers int, during time.Duration, b
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer leave(c)
 	values := make([]string, written)
 	for i := range values {
 		values[i] = value(i, bytes)
@@ -158,7 +161,7 @@ func fill(ctx context.Context, url string, keys, from, to, bytes int) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer leave(c)
 	done, err := gate()
 	if err != nil {
 		return err
@@ -195,7 +198,7 @@ func list(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer leave(c)
 	done, err := gate()
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func fanOut(ctx context.Context, url string, watchers, windows, rate, bytes int)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer leave(c)
 	w := &watching{sent: make([]atomic.Int64, windows)}
 	if err := w.start(ctx, url, watchers); err != nil {
 		return err
@@ -122,6 +122,6 @@ func (w *watching) await(ctx context.Context, deliveries int) error {
 
 func (w *watching) close() {
 	for _, c := range w.clients {
-		c.Close()
+		leave(c)
 	}
 }
