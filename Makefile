@@ -62,11 +62,22 @@ prerequisites: ## Install the Debian packages that are needed beyond Go, git and
 
 # --- measure ---------------------------------------------------------------------------------------------------------
 
-.PHONY: bench-engine
+.PHONY: bench-engine bench-log bench-scale
 bench-engine: ## Measure the engine beside its peers, 15 min; parts with BENCH="--workloads A1 --modes cold"; out/bench/engine.json.
 	@mkdir -p $(TOOLS)
 	@tools/dev/gobuild.sh bench -o $(TOOLS)/bench ./tools/bench/cmd/bench
 	@$(TOOLS)/bench engine --save out/bench/engine.json --charts docs/bench $(BENCH)
+
+bench-log: ## Measure the log beside etcd, process for process, 20 min; parts with BENCH="--rows write,fan-out"; out/bench/log.json.
+	@mkdir -p $(TOOLS)
+	@tools/dev/gobuild.sh bench -o $(TOOLS)/ ./tools/bench/cmd/bench ./services/policy-store/cmd/policy-store
+	@cd tools/bench/etcd && GOWORK=off $(CURDIR)/tools/dev/gobuild.sh bench-etcd -o $(TOOLS)/bench-etcd .
+	@$(TOOLS)/bench log --save out/bench/log.json $(BENCH)
+
+bench-scale: ## Run policy-store with a thousand nodes that follow it, 15 min; parts with BENCH="--during 1m --no-growth"; out/bench/scale.json.
+	@mkdir -p $(TOOLS)
+	@tools/dev/gobuild.sh bench -o $(TOOLS)/ ./tools/bench/cmd/bench ./services/policy-store/cmd/policy-store
+	@$(TOOLS)/bench scale --save out/bench/scale.json --charts docs/bench $(BENCH)
 
 # --- check -----------------------------------------------------------------------------------------------------------
 
@@ -76,7 +87,7 @@ test: ## Run every check and test, the end-to-end test on the lab included (Linu
 
 lint: dev-tools vet ## Run golangci-lint, buf lint and the check for breaking changes of the protocol.
 	@for m in $(MODULES); do echo "golangci-lint $$m"; (cd $$m && $(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
-	@echo "golangci-lint tools/lab"; cd tools/lab && GOWORK=off $(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...
+	@for m in tools/lab tools/bench/etcd; do echo "golangci-lint $$m"; (cd $$m && GOWORK=off $(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 	@echo "generated code"; cd proto && GOWORK=off $(TOOLS)/buf generate -o $(OUT)/generated && diff -r --exclude='*.proto' ringfence $(OUT)/generated/ringfence || { echo "the Go code of proto/ is out of date: run make generate"; exit 1; }
 	@echo "buf lint and breaking"; cd proto && $(TOOLS)/buf lint && $(TOOLS)/buf breaking --against released.binpb
 

@@ -147,11 +147,11 @@ type assembly struct {
 	next  uint32
 }
 
-// add takes a part in and gives the window once it is whole; nil while parts are to come. An error says that the part
-// does not follow the one before; what was put together is dropped then.
+// add takes a part in and gives the window once it is whole; nil while parts are to come. The part is the assembly's from
+// then on. An error says that the part does not follow the one before; what was put together is dropped then.
 func (a *assembly) add(part *ringfencev1.Window) (*ringfencev1.Window, error) {
 	if part.GetPart() == 0 {
-		a.whole, a.next = proto.CloneOf(part), 1
+		a.whole, a.next = part, 1
 	} else if err := a.follows(part); err != nil {
 		a.whole = nil
 		return nil, err

@@ -24,7 +24,7 @@ type Result struct {
 	// Peer is who measured the same elsewhere, and Theirs what they found, in the same unit.
 	Peer   string   `json:"peer,omitempty"`
 	Theirs *float64 `json:"theirs,omitempty"`
-	// Ratio is Theirs over Ours: how many times better ours is, where less is better.
+	// Ratio is how many times better ours is: Theirs over Ours where less is better, Ours over Theirs where more is.
 	Ratio *float64 `json:"ratio,omitempty"`
 	// Target says in words what is wanted, Met whether it is so; both are absent where nothing is.
 	Target string `json:"target,omitempty"`
@@ -33,9 +33,17 @@ type Result struct {
 	Note string `json:"note,omitempty"`
 }
 
-// Beside puts a peer's figure next to ours.
+// Beside puts a peer's figure next to ours, of which less is better.
 func (r Result) Beside(peer string, theirs float64) Result {
-	ratio := theirs / r.Ours
+	return r.beside(peer, theirs, theirs/r.Ours)
+}
+
+// BesideRate puts a peer's figure next to ours, of which more is better.
+func (r Result) BesideRate(peer string, theirs float64) Result {
+	return r.beside(peer, theirs, r.Ours/theirs)
+}
+
+func (r Result) beside(peer string, theirs, ratio float64) Result {
 	r.Peer, r.Theirs = peer, &theirs
 	if !math.IsInf(ratio, 0) && !math.IsNaN(ratio) {
 		r.Ratio = &ratio
@@ -50,6 +58,11 @@ func (r Result) Below(limit float64) Result {
 
 // AtMost wants the figure not above a limit, which words describe.
 func (r Result) AtMost(limit float64, words string) Result { return r.wants(words, r.Ours <= limit) }
+
+// AtLeast wants the figure not under a limit.
+func (r Result) AtLeast(limit float64) Result {
+	return r.wants(fmt.Sprintf(">= %s %s", digits(limit), r.Unit), r.Ours >= limit)
+}
 
 // Times wants ours so many times better than theirs.
 func (r Result) Times(n float64) Result {

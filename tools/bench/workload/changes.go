@@ -84,6 +84,17 @@ func (c *Changes) Pod() Round {
 	return Round{step(PodAdded, e), step(PodRemoved, gone(e, uidOf(number)))}
 }
 
+// Replace adds a pod like one of the cluster, of a new name, address and node, and removes that one: what a rolling update does.
+// A pod can be replaced once, and is not to be changed in other rounds.
+func (c *Changes) Replace(pod int) Round {
+	p := c.log.Cluster.Pods[pod]
+	old := podSubject(c.log.Cluster.Namespaces[p.Namespace].Name, p.Name)
+	number := c.pods
+	c.pods++
+	p.Name, p.Node = fmt.Sprintf("new-%d", number), randomNode(number, c.log.Cluster.Nodes)
+	return Round{step(PodAdded, c.log.podEntry(number, p)), step(PodRemoved, gone(Entry{Subject: old}, uidOf(pod)))}
+}
+
 // relabelPod gives a pod the labels of another, and its own again. Where no label of pods is the console's, there is nothing
 // to relabel.
 func (c *Changes) relabelPod() Round {

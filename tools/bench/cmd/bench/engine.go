@@ -56,7 +56,7 @@ func (c *engineCommand) Run(ctx context.Context, s streams) error {
 	}
 	results, failed := b.Run(ctx, suite)
 	r.Results = results
-	return errors.Join(failed, c.save(r), c.print(s.out, r))
+	return errors.Join(failed, c.save(r), output(s.out, c.Output, r))
 }
 
 func (c *engineCommand) save(r report.Report) error {
@@ -103,13 +103,6 @@ func chosen(what string, names, known []string) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-func (c *engineCommand) print(out io.Writer, r report.Report) error {
-	if c.Output == "json" {
-		return r.WriteJSON(out)
-	}
-	return r.WriteTable(out)
 }
 
 // progress says what is being done, with the time since the start.

@@ -19,6 +19,10 @@ import (
 type commands struct {
 	Engine engineCommand `cmd:"" help:"Measure the engine: folds of whole clusters, restarts, single changes, one node's plan, growth. Example: bench engine --workloads A1,C2 --modes cold,change"`
 
+	Log   logCommand   `cmd:"" help:"Measure the log beside etcd: durable writes, fan-out, bootstrap, replay, disk. Example: bench log --rows write,fan-out"`
+	Scale scaleCommand `cmd:"" help:"Run a cluster of a thousand nodes without its nodes: cold start, five minutes of changes, growth. Example: bench scale --during 1m"`
+	Load  loadCommand  `cmd:"" hidden:"" help:"Be one client of the log, for bench log."`
+
 	Document documentCommand `cmd:"" help:"Put saved results into a document. Example: bench document out/bench/engine.json docs/benchmarks.md"`
 }
 
@@ -53,7 +57,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	var c commands
 	parser, err := kong.New(&c, kong.Name("bench"),
 		kong.Description("Measure Ringfence, beside what others measured of theirs. A target that is missed is said so, and is no error."),
-		kong.Writers(out, progress), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(streams{out, progress}))
+		kong.Writers(out, progress), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(streams{out, progress}, &c))
 	if err != nil {
 		return err
 	}

@@ -45,11 +45,21 @@ func TestWrongNamesAreSaid(t *testing.T) {
 	for args, want := range map[string]string{
 		"engine --workloads A9": `no workload "A9": there are A1`,
 		"engine --modes hot":    `no mode "hot": there are cold`,
+		"log --rows bandwidth":  `no row "bandwidth": there are write`,
 		"engine --speed":        "unknown flag --speed; see bench --help",
 	} {
 		var out bytes.Buffer
 		if err := run(t.Context(), strings.Fields(args), &out, &out); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bench %s gives %v, want %s", args, err, want)
 		}
+	}
+}
+
+// TestLogNeedsItsPeer says what to do where the peer is not built.
+func TestLogNeedsItsPeer(t *testing.T) {
+	var out bytes.Buffer
+	args := []string{"log", "--quick", "--etcd", filepath.Join(t.TempDir(), "bench-etcd")}
+	if err := run(t.Context(), args, &out, &out); err == nil || !strings.Contains(err.Error(), "make bench-log builds it") {
+		t.Errorf("without etcd the error is %v", err)
 	}
 }
