@@ -116,8 +116,6 @@ replace (
 
 replace github.com/ringfence/ringfence/services/pce-bridge => ../services/pce-bridge
 
-replace github.com/ringfence/ringfence/services/policy-store => ../services/policy-store
-
 replace github.com/ringfence/ringfence/services/watcher => ../services/watcher
 
 replace github.com/ringfence/ringfence/services/policy-store => ../services/policy-store

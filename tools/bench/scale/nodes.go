@@ -51,12 +51,18 @@ func (n *nodes) stop() {
 	}
 }
 
+// answerTime bounds how long an answer may take; the nodes themselves give up before.
+const answerTime = 5 * time.Minute
+
 // ask sends every process a request, and gives the answers in the order of the processes.
 func ask[T any](n *nodes, request string) ([]T, error) {
 	answers := make([]T, len(n.processes))
 	var asking errgroup.Group
 	for i, p := range n.processes {
 		asking.Go(func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+			defer cancel()
+			defer p.EndWith(ctx)()
 			if err := p.Tell(request); err != nil {
 				return err
 			}
