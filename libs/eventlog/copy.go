@@ -71,7 +71,7 @@ func (l *Log) createCopy(ctx context.Context, s Sizes, original Original) error 
 	if original.First <= 1 {
 		return nil
 	}
-	return l.Trim(ctx, original.First) // from there on an empty stream counts
+	return l.purge(ctx, streamFacts, jetstream.WithPurgeSequence(original.First)) // from there on an empty stream counts
 }
 
 // copier writes messages in order, some ahead of their acknowledgements.

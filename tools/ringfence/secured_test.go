@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/identity/identitytest"
 	"github.com/ringfence/ringfence/libs/service"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	policystore "github.com/ringfence/ringfence/services/policy-store"
 	"github.com/ringfence/ringfence/tools/ringfence"
 )
@@ -58,6 +61,7 @@ func TestAPersonReadsASecuredLog(t *testing.T) {
 		return file
 	}
 	server := secured(t, issuer)
+	facts := writeAsWatcher(t, server, eventlog.Credentials{TokenFile: tokenFile("watcher", issuer.Token(identitytest.Claims{Service: "watcher", Pod: "uid", Node: "node-1"}))})
 	address := ringfence.Address{Server: server, Patience: 15 * time.Second, Namespace: "illumio-system"}
 	address.Credentials.TokenFile = tokenFile("viewer", issuer.Token(identitytest.Claims{Service: "viewer"}))
 	store, err := address.Connect(t.Context())
@@ -68,8 +72,8 @@ func TestAPersonReadsASecuredLog(t *testing.T) {
 	if _, err := store.Log.NodeStatuses(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if replay, err := ringfence.ReplayLog(t.Context(), store.Log, ringfence.Until{}, nil); err != nil || replay.Facts > 0 {
-		t.Errorf("%+v %v", replay, err)
+	if state, err := ringfence.At(t.Context(), store.Log, ringfence.Place{}, nil); err != nil || state.Facts != facts {
+		t.Errorf("%+v %v", state, err)
 	}
 	if _, err := ringfence.ReadNames(t.Context(), store.Log); err != nil {
 		t.Error(err)
@@ -77,8 +81,8 @@ func TestAPersonReadsASecuredLog(t *testing.T) {
 	if _, err := store.Log.Head(t.Context()); !errors.Is(err, eventlog.ErrNotFound) {
 		t.Error(err)
 	}
-	if _, err := ringfence.Export(t.Context(), store.Log, 0, &strings.Builder{}, nil); err != nil {
-		t.Error(err)
+	if exported, err := ringfence.Export(t.Context(), store.Log, ringfence.Place{}, ringfence.Place{}, &strings.Builder{}, nil); err != nil || exported.Last != facts {
+		t.Errorf("%+v %v", exported, err)
 	}
 	for name, c := range map[string]struct{ token, words string }{
 		"no token":      {"", "--log-token-file"},
@@ -95,4 +99,30 @@ func TestAPersonReadsASecuredLog(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// writeAsWatcher publishes some facts, and says how many are in the log then.
+func writeAsWatcher(t *testing.T, server string, credentials eventlog.Credentials) uint64 {
+	t.Helper()
+	nc, err := eventlog.Dialer{URL: server, Name: "watcher", Credentials: credentials, Log: zerolog.Nop()}.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	log, err := eventlog.Open(t.Context(), nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader, err := log.Lead(t.Context(), "watcher", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := leader.Publish(t.Context(), eventlog.Draft{
+		Subject: eventlog.KubernetesSubject("namespace", "", "shop"),
+		Fact:    &ringfencev1.Fact{Body: &ringfencev1.Fact_Namespace{Namespace: &ringfencev1.Namespace{Name: "shop", Uid: "uid"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
 }
