@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -219,16 +218,21 @@ func TestACertificateIsRenewedWhileServing(t *testing.T) {
 		t.Errorf("after a broken renewal: serial %d", got)
 	}
 	// A client that was there all the time comes back over the new certificate.
+	back := first.StatusChanged(nats.CONNECTED)
 	if err := s.host.current.Load().nats.DisconnectClientByID(clientID(t, first)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
-		state, err := first.TLSConnectionState()
-		if err == nil && state.PeerCertificates[0].SerialNumber.Int64() != 4 {
-			err = errors.New("the old certificate")
-		}
-		return err
-	})
+	select {
+	case <-back:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the client does not come back")
+	}
+	if err := first.Flush(); err != nil { // TLSConnectionState reads without the lock that reconnecting holds
+		t.Fatal(err)
+	}
+	if state, err := first.TLSConnectionState(); err != nil || state.PeerCertificates[0].SerialNumber.Int64() != 4 {
+		t.Errorf("it came back over another certificate: %v", err)
+	}
 }
 
 func clientID(t *testing.T, nc *nats.Conn) uint64 {
