@@ -47,7 +47,12 @@ type nodeState struct {
 	namespaces held[*ringfencev1.Namespaces]
 	// recent is the window that was applied last: what it brought whole need not be fetched.
 	recent *ringfencev1.Window
+	// refers is what the plan refers to, nil where it must be found anew.
+	refers *references
 }
+
+// references are the ids that a plan refers to, directly and through policies.
+type references struct{ policies, sets map[string]bool }
 
 func newNodeState(node string, head *ringfencev1.PolicyHead) *nodeState {
 	return &nodeState{
@@ -87,12 +92,13 @@ func (s *nodeState) applyWindow(w *ringfencev1.Window) (bool, error) {
 	s.applySets(w)
 	for _, p := range w.GetPolicies() {
 		if h, ok := s.policies[p.GetId()]; ok && h.window < w.GetNumber() {
-			s.policies[p.GetId()] = held[*ringfencev1.WorkloadPolicy]{p, w.GetNumber()}
+			s.setPolicy(p, w.GetNumber())
 		}
 	}
 	for _, id := range w.GetRemovedPolicies() {
 		if h, ok := s.policies[id]; ok && h.window < w.GetNumber() {
 			delete(s.policies, id)
+			s.refers = nil
 		}
 	}
 	if ns := w.GetNamespaces(); ns != nil && s.namespaces.window < w.GetNumber() {
@@ -160,7 +166,7 @@ func (s *nodeState) promote() bool {
 	if s.pending == nil || s.pending.GetWindow() > s.window {
 		return false
 	}
-	s.plan, s.pending = s.pending, nil
+	s.plan, s.pending, s.refers = s.pending, nil, nil
 	return true
 }
 
@@ -183,10 +189,24 @@ func lacking[T any](want map[string]bool, have map[string]held[T]) []string {
 	return out
 }
 
-// wanted gives the ids that the plan refers to, as far as the policies are held. The signatures of namespaces name
-// policies of the whole cluster, and are not followed: those that the node uses are in its plan.
+// setPolicy holds a policy as of a window.
+func (s *nodeState) setPolicy(p *ringfencev1.WorkloadPolicy, window uint64) {
+	s.policies[p.GetId()] = held[*ringfencev1.WorkloadPolicy]{p, window}
+	s.refers = nil
+}
+
+// wanted gives the ids that the plan refers to, as far as the policies are held; they must not be changed. The signatures of
+// namespaces name policies of the whole cluster, and are not followed: those that the node uses are in its plan. Most
+// windows change addresses alone, and then the answer is the one before.
 func (s *nodeState) wanted() (policies, sets map[string]bool) {
-	policies, sets = map[string]bool{}, map[string]bool{}
+	if s.refers == nil {
+		s.refers = s.references()
+	}
+	return s.refers.policies, s.refers.sets
+}
+
+func (s *nodeState) references() *references {
+	policies, sets := map[string]bool{}, map[string]bool{}
 	for _, pod := range s.plan.GetPods() {
 		policies[pod.GetPolicy()] = true
 	}
@@ -200,7 +220,7 @@ func (s *nodeState) wanted() (policies, sets map[string]bool) {
 			}
 		}
 	}
-	return policies, sets
+	return &references{policies, sets}
 }
 
 // rulesOf lists the rules of every kind and direction.
@@ -217,7 +237,7 @@ func (s *nodeState) takeRecent() {
 	policies, _ := s.wanted()
 	for _, p := range s.recent.GetPolicies() {
 		if _, ok := s.policies[p.GetId()]; !ok && policies[p.GetId()] {
-			s.policies[p.GetId()] = held[*ringfencev1.WorkloadPolicy]{p, s.recent.GetNumber()}
+			s.setPolicy(p, s.recent.GetNumber())
 		}
 	}
 	_, sets := s.wanted()
@@ -239,7 +259,7 @@ func (s *nodeState) addPolicy(id string, stored *ringfencev1.StoredWorkloadPolic
 	if stored.GetPolicy().GetId() != id {
 		return fmt.Errorf("workload policy %s: holds %q", id, stored.GetPolicy().GetId())
 	}
-	s.policies[id] = held[*ringfencev1.WorkloadPolicy]{stored.GetPolicy(), stored.GetWindow()}
+	s.setPolicy(stored.GetPolicy(), stored.GetWindow())
 	return nil
 }
 
