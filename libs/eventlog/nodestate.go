@@ -21,6 +21,8 @@ type NodePolicy struct {
 	Version            *ringfencev1.Version
 	Window             uint64
 	ProvisionedVersion int64
+	// Settled is the newest window that every node enforces, but for nodes that have been silent for a minute.
+	Settled uint64
 }
 
 // errJoinAnew says that what is held does not fit what came, so that only a new join helps.
@@ -39,6 +41,7 @@ type nodeState struct {
 	version     *ringfencev1.Version
 	window      uint64
 	provisioned int64
+	everywhere  uint64 // the window that is settled
 
 	plan       *ringfencev1.NodePlan // of window 0 until the log's is known
 	pending    *ringfencev1.NodePlan // of a window that has not come yet
@@ -56,7 +59,7 @@ type references struct{ policies, sets map[string]bool }
 
 func newNodeState(node string, head *ringfencev1.PolicyHead) *nodeState {
 	return &nodeState{
-		node: node, version: head.GetVersion(), window: head.GetWindow(), provisioned: head.GetProvisionedVersion(),
+		node: node, version: head.GetVersion(), window: head.GetWindow(), provisioned: head.GetProvisionedVersion(), everywhere: head.GetSettled(),
 		plan: &ringfencev1.NodePlan{
 			Node: node, Version: head.GetVersion(), ProvisionedVersion: head.GetProvisionedVersion(),
 		},
@@ -72,11 +75,14 @@ func (s *nodeState) heartbeat(w *ringfencev1.Window) (bool, error) {
 		return false, fmt.Errorf("%w: the newest window is %d, held is %d", errJoinAnew, w.GetNumber(), s.window)
 	case w.GetVersion().GetIncarnation() != s.version.GetIncarnation():
 		return false, fmt.Errorf("%w: incarnation %s", errJoinAnew, w.GetVersion().GetIncarnation())
-	case w.GetVersion().GetSequence() <= s.version.GetSequence():
-		return false, nil
 	}
-	s.version = w.GetVersion()
-	return true, nil
+	later := w.GetVersion().GetSequence() > s.version.GetSequence()
+	if later {
+		s.version = w.GetVersion()
+	}
+	settled := w.GetSettled() > s.everywhere
+	s.everywhere = max(s.everywhere, w.GetSettled())
+	return later || settled, nil
 }
 
 // applyWindow applies a whole window, and says whether it was new.
@@ -104,6 +110,7 @@ func (s *nodeState) applyWindow(w *ringfencev1.Window) (bool, error) {
 	if ns := w.GetNamespaces(); ns != nil && s.namespaces.window < w.GetNumber() {
 		s.namespaces = held[*ringfencev1.Namespaces]{ns, w.GetNumber()}
 	}
+	s.everywhere = max(s.everywhere, w.GetSettled())
 	s.window, s.version, s.provisioned, s.recent = w.GetNumber(), w.GetVersion(), w.GetProvisionedVersion(), w
 	s.promote()
 	return true, nil
@@ -295,7 +302,7 @@ func (s *nodeState) settled() bool {
 
 func (s *nodeState) snapshot() NodePolicy {
 	p := NodePolicy{
-		Plan: s.plan, Namespaces: s.namespaces.value, Version: s.version, Window: s.window, ProvisionedVersion: s.provisioned,
+		Plan: s.plan, Namespaces: s.namespaces.value, Version: s.version, Window: s.window, ProvisionedVersion: s.provisioned, Settled: s.everywhere,
 		Policies: make(map[string]*ringfencev1.WorkloadPolicy, len(s.policies)),
 		Sets:     make(map[string]*ringfencev1.AddressSet, len(s.sets)),
 	}

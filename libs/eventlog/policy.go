@@ -79,7 +79,7 @@ func (l *Log) Heartbeat(ctx context.Context, head *ringfencev1.PolicyHead) error
 		return fmt.Errorf("heartbeat of window %d: %w", head.GetWindow(), err)
 	}
 	return l.sendWindow(ctx, []*ringfencev1.Window{{
-		Number: head.GetWindow(), Version: head.GetVersion(), ProvisionedVersion: head.GetProvisionedVersion(),
+		Number: head.GetWindow(), Version: head.GetVersion(), ProvisionedVersion: head.GetProvisionedVersion(), Settled: head.GetSettled(),
 	}})
 }
 

@@ -27,6 +27,12 @@ func PublishFlows(nc *nats.Conn, b *ringfencev1.FlowBatch) error {
 	return send(nc, flowsPrefix, b.GetNode(), b)
 }
 
+// StatusSubjects are the subjects of all nodes' status.
+const StatusSubjects = statusPrefix + "*"
+
+// IsStatusOf tells whether a subject is the one on which a node may send its status.
+func IsStatusOf(subject, node string) bool { return subject == statusPrefix+Token(node) }
+
 func send(nc *nats.Conn, prefix, node string, m proto.Message) error {
 	if node == "" {
 		return fmt.Errorf("%s: the node has no name", strings.TrimSuffix(prefix, "."))

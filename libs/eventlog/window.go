@@ -54,7 +54,7 @@ type splitter struct {
 
 func (s *splitter) part() {
 	s.current = &ringfencev1.Window{
-		Number: s.whole.GetNumber(), Version: s.whole.GetVersion(), ProvisionedVersion: s.whole.GetProvisionedVersion(),
+		Number: s.whole.GetNumber(), Version: s.whole.GetVersion(), ProvisionedVersion: s.whole.GetProvisionedVersion(), Settled: s.whole.GetSettled(),
 		Part: uint32(len(s.parts)),
 	}
 	s.parts, s.bytes = append(s.parts, s.current), 0

@@ -46,11 +46,12 @@ type folder struct {
 	garbage   uint64    // of the log, as far as it is counted
 	known     uint64    // a sequence that the log had reached before
 
-	measured  <-chan float64 // gives syncs once
-	syncs     float64        // a second, of the log's disk; 0 while it is not known
-	churn     churn
-	toldShort bool
-	capacity  atomic.Pointer[Capacity] // for queries
+	settlement *settlement
+	measured   <-chan float64 // gives syncs once
+	syncs      float64        // a second, of the log's disk; 0 while it is not known
+	churn      churn
+	toldShort  bool
+	capacity   atomic.Pointer[Capacity] // for queries
 }
 
 // fold restores the engine and folds until ctx ends or the log must be opened anew.
@@ -63,8 +64,14 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 	f := &folder{
 		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
 		out: newPublisher(log, h.log, h.metrics, published), known: k.last,
-		measured: h.measureDisk(),
+		measured: h.measureDisk(), settlement: newSettlement(),
 	}
+	f.out.settlement = f.settlement
+	deaf, err := f.settlement.listen(nc)
+	if err != nil {
+		return fmt.Errorf("listen to the nodes' status: %w", err)
+	}
+	defer deaf()
 	if head := published.Head.GetVersion(); head.GetIncarnation() == log.Incarnation() {
 		f.known = max(f.known, head.GetSequence())
 	}
@@ -145,6 +152,8 @@ func (f *folder) read(ctx context.Context, from uint64, give func(event) error) 
 func (f *folder) loop(ctx context.Context, events <-chan event) error {
 	flush := time.NewTimer(flushInterval)
 	defer flush.Stop()
+	settled, settling := time.NewTimer(settleInterval), true
+	defer settled.Stop()
 	heartbeat := time.NewTicker(eventlog.HeartbeatInterval)
 	defer heartbeat.Stop()
 	for {
@@ -165,6 +174,16 @@ func (f *folder) loop(ctx context.Context, events <-chan event) error {
 				flush.Reset(flushInterval)
 			}
 		case f.syncs = <-f.measured:
+		case <-f.settlement.news:
+			if !settling { // many nodes report at about the same time
+				settling = true
+				settled.Reset(settleInterval)
+			}
+		case <-settled.C:
+			settling = false
+			if !f.dirty {
+				f.out.tellSettled(ctx)
+			}
 		case <-heartbeat.C:
 			f.beat(ctx)
 			f.gauge(ctx)

@@ -28,7 +28,9 @@ type publisher struct {
 	current   atomic.Uint64 // the last window of this run, for queries
 	head      *ringfencev1.PolicyHead
 	sets      map[string]*ringfencev1.AddressSet // whole, for their storing
-	said      string                             // the last failure, which is logged once
+	// settlement says which window all nodes enforce.
+	settlement *settlement
+	said       string // the last failure, which is logged once
 }
 
 func newPublisher(log *eventlog.Log, zlog zerolog.Logger, m *metrics, published *eventlog.Published) *publisher {
@@ -57,10 +59,11 @@ func (p *publisher) publish(ctx context.Context, s state) error {
 		p.head.Version = s.version
 		return nil
 	}
+	settled := p.settled(s.version.GetIncarnation())
 	next := publication{
-		window: &ringfencev1.Window{Number: p.window + 1, Version: s.version, ProvisionedVersion: s.delta.ProvisionedVersion},
+		window: &ringfencev1.Window{Number: p.window + 1, Version: s.version, ProvisionedVersion: s.delta.ProvisionedVersion, Settled: settled},
 		head: &ringfencev1.PolicyHead{
-			Version: s.version, ProvisionedVersion: s.delta.ProvisionedVersion, Digest: s.digest, Engine: clas.Version, Synced: s.synced,
+			Version: s.version, ProvisionedVersion: s.delta.ProvisionedVersion, Digest: s.digest, Engine: clas.Version, Synced: s.synced, Settled: settled,
 		},
 	}
 	if s.whole != nil {
@@ -74,6 +77,7 @@ func (p *publisher) publish(ctx context.Context, s state) error {
 		return err
 	}
 	p.window, p.head, p.published = next.window.GetNumber(), next.head, nil
+	p.notePlans(next.plans, s.whole)
 	p.metrics.windows.Inc()
 	p.current.Store(p.window)
 	p.metrics.window.Set(float64(p.window))
@@ -195,7 +199,31 @@ func (p *publisher) heartbeat(ctx context.Context) {
 	if p.first() {
 		return
 	}
+	p.head = proto.CloneOf(p.head)
+	p.head.Settled = p.settled(p.head.GetVersion().GetIncarnation())
 	p.report(p.log.Heartbeat(ctx, p.head))
+}
+
+// tellSettled says which window is settled, if that is news.
+func (p *publisher) tellSettled(ctx context.Context) {
+	if !p.first() && p.settled(p.head.GetVersion().GetIncarnation()) > p.head.GetSettled() {
+		p.heartbeat(ctx)
+	}
+}
+
+// settled is the newest window of an incarnation that all nodes enforce.
+func (p *publisher) settled(incarnation string) uint64 {
+	return p.settlement.window(incarnation, p.window, time.Now())
+}
+
+// notePlans takes in which nodes have plans: all of them at the first publication, then those that changed.
+func (p *publisher) notePlans(changed []*ringfencev1.NodePlan, whole *clas.Policy) {
+	if whole != nil {
+		changed = whole.Plans
+	}
+	for _, plan := range changed {
+		p.settlement.planned(plan, time.Now())
+	}
 }
 
 // insist tries until it succeeds or ctx ends.

@@ -28,6 +28,10 @@ type Status struct {
 	Sequence uint64 `json:"sequence"`
 	// Window is the number of the last window, 0 before the first of this run.
 	Window uint64 `json:"window"`
+	// Settled is the newest window that every node enforces, but for silent ones; Lagging names all nodes that do not enforce
+	// the newest window yet.
+	Settled uint64   `json:"settled"`
+	Lagging []string `json:"lagging"`
 	// Digest of the policy as it is now, by the engine version Engine.
 	Digest             string `json:"digest"`
 	Engine             string `json:"engine"`
@@ -79,6 +83,8 @@ func (f *folder) answerStatus(r micro.Request) {
 		Digest: f.engine.Digest(), Engine: clas.Version, ProvisionedVersion: policy.ProvisionedVersion,
 		Synced: orEmpty(f.engine.Synced(f.log.Incarnation())), Facts: usage.Facts, Warnings: orEmpty(policy.Warnings),
 		Capacity: f.capacity.Load(),
+		Settled:  f.settlement.window(f.log.Incarnation(), f.out.current.Load(), time.Now()),
+		Lagging:  orEmpty(f.settlement.lagging(f.log.Incarnation(), f.out.current.Load())),
 	}, nil)
 }
 

@@ -1092,8 +1092,11 @@ type Window struct {
 	// namespaces replaces the earlier one where it is present.
 	Namespaces         *Namespaces `protobuf:"bytes,8,opt,name=namespaces,proto3" json:"namespaces,omitempty"`
 	ProvisionedVersion int64       `protobuf:"varint,9,opt,name=provisioned_version,json=provisionedVersion,proto3" json:"provisioned_version,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// settled is the newest window that every node enforces, but for nodes that have been silent for a minute. Whoever waits
+	// for policy waits for this to reach the window that brought the policy.
+	Settled       uint64 `protobuf:"varint,10,opt,name=settled,proto3" json:"settled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Window) Reset() {
@@ -1189,6 +1192,13 @@ func (x *Window) GetProvisionedVersion() int64 {
 	return 0
 }
 
+func (x *Window) GetSettled() uint64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
 // AddressSetDelta changes one address set.
 type AddressSetDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1279,7 +1289,9 @@ type PolicyHead struct {
 	// engine is the version of the engine that computed it.
 	Engine string `protobuf:"bytes,5,opt,name=engine,proto3" json:"engine,omitempty"`
 	// synced lists the producers whose start is complete in this incarnation, sorted.
-	Synced        []string `protobuf:"bytes,6,rep,name=synced,proto3" json:"synced,omitempty"`
+	Synced []string `protobuf:"bytes,6,rep,name=synced,proto3" json:"synced,omitempty"`
+	// settled is as in Window.
+	Settled       uint64 `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1354,6 +1366,13 @@ func (x *PolicyHead) GetSynced() []string {
 		return x.Synced
 	}
 	return nil
+}
+
+func (x *PolicyHead) GetSettled() uint64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
 }
 
 // StoredAddressSet is an address set as the POLICY stream keeps it, or the first part of one.
@@ -1826,7 +1845,7 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\v2\x1d.ringfence.v1.NamespacePolicyR\n" +
 	"namespaces\x12@\n" +
-	"\fstart_policy\x18\x02 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\vstartPolicy\"\xfe\x02\n" +
+	"\fstart_policy\x18\x02 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\vstartPolicy\"\x98\x03\n" +
 	"\x06Window\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12/\n" +
 	"\aversion\x18\x02 \x01(\v2\x15.ringfence.v1.VersionR\aversion\x12\x12\n" +
@@ -1838,13 +1857,15 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\b \x01(\v2\x18.ringfence.v1.NamespacesR\n" +
 	"namespaces\x12/\n" +
-	"\x13provisioned_version\x18\t \x01(\x03R\x12provisionedVersion\"\x9f\x01\n" +
+	"\x13provisioned_version\x18\t \x01(\x03R\x12provisionedVersion\x12\x18\n" +
+	"\asettled\x18\n" +
+	" \x01(\x04R\asettled\"\x9f\x01\n" +
 	"\x0fAddressSetDelta\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\areplace\x18\x02 \x01(\v2\x18.ringfence.v1.AddressSetR\areplace\x12\x14\n" +
 	"\x05added\x18\x03 \x03(\fR\x05added\x12\x18\n" +
 	"\aremoved\x18\x04 \x03(\fR\aremoved\x12\x18\n" +
-	"\adeleted\x18\x05 \x01(\bR\adeleted\"\xce\x01\n" +
+	"\adeleted\x18\x05 \x01(\bR\adeleted\"\xe8\x01\n" +
 	"\n" +
 	"PolicyHead\x12\x16\n" +
 	"\x06window\x18\x01 \x01(\x04R\x06window\x12/\n" +
@@ -1852,7 +1873,8 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\x13provisioned_version\x18\x03 \x01(\x03R\x12provisionedVersion\x12\x16\n" +
 	"\x06digest\x18\x04 \x01(\tR\x06digest\x12\x16\n" +
 	"\x06engine\x18\x05 \x01(\tR\x06engine\x12\x16\n" +
-	"\x06synced\x18\x06 \x03(\tR\x06synced\"n\n" +
+	"\x06synced\x18\x06 \x03(\tR\x06synced\x12\x18\n" +
+	"\asettled\x18\a \x01(\x04R\asettled\"n\n" +
 	"\x10StoredAddressSet\x12\x16\n" +
 	"\x06window\x18\x01 \x01(\x04R\x06window\x12*\n" +
 	"\x03set\x18\x02 \x01(\v2\x18.ringfence.v1.AddressSetR\x03set\x12\x16\n" +
