@@ -79,6 +79,7 @@ type follower struct {
 	parts     assembly
 	joined    bool
 	unsettled bool   // something changed since the last delivery
+	recheck   bool   // no window has come since joining
 	reported  string // the last reason not to join, so that it is logged once
 }
 
@@ -136,7 +137,7 @@ func (f *follower) join(ctx context.Context, messages <-chan *nats.Msg) error {
 	case !InSync(head.GetSynced()):
 		return fmt.Errorf("%w: only %v are complete in incarnation %s", errNotInSync, head.GetSynced(), head.GetVersion().GetIncarnation())
 	}
-	f.state, f.parts, f.unsettled = newNodeState(f.node, head), assembly{}, true
+	f.state, f.parts, f.unsettled, f.recheck = newNodeState(f.node, head), assembly{}, true, true
 	if err := f.dropEarlier(ctx, messages); err != nil {
 		return err
 	}
@@ -167,19 +168,44 @@ func (f *follower) dropEarlier(ctx context.Context, messages <-chan *nats.Msg) e
 }
 
 func (f *follower) fetchPlan(ctx context.Context) error {
-	msg, err := lastMessage(ctx, f.nc, streamPlan, planSubject(f.node))
+	plan, err := f.storedPlan(ctx)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
+	return f.state.fetchedPlan(plan)
+}
+
+// recheckPlan looks once more after joining: a plan that was sent just before the subscription may have been stored just after
+// it was asked for. It is of the first window that comes, and stored before that is sent.
+func (f *follower) recheckPlan(ctx context.Context) error {
+	plan, err := f.storedPlan(ctx)
+	switch {
+	case errors.Is(err, ErrNotFound) || errors.Is(err, errUndecodable):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: %w", errJoinAnew, err)
+	case plan.GetWindow() <= f.state.plan.GetWindow():
+		return nil
+	}
+	return f.state.fetchedPlan(plan)
+}
+
+// errUndecodable says that what is stored is not what it should be.
+var errUndecodable = errors.New("cannot be decoded")
+
+func (f *follower) storedPlan(ctx context.Context) (*ringfencev1.NodePlan, error) {
+	msg, err := lastMessage(ctx, f.nc, streamPlan, planSubject(f.node))
+	if err != nil {
+		return nil, err
+	}
 	plan, err := decodePlan(f.node, msg.Data)
 	if err != nil {
-		return fmt.Errorf("join: %s: %w", planSubject(f.node), err)
+		return nil, fmt.Errorf("%s: %w: %w", planSubject(f.node), errUndecodable, err)
 	}
-	_, err = f.state.applyPlan(plan)
-	return err
+	return plan, nil
 }
 
 func (f *follower) fetchNamespaces(ctx context.Context) error {
@@ -228,7 +254,11 @@ func (f *follower) take(ctx context.Context, msg *nats.Msg) error {
 	case !genuine(msg):
 		err = errForeign
 	case msg.Subject == windowSubject:
-		changed, err = f.takeWindow(msg.Data)
+		before := f.state.window
+		if changed, err = f.takeWindow(msg.Data); err == nil && f.recheck && f.state.window > before {
+			f.recheck = false
+			err = f.recheckPlan(ctx)
+		}
 	default:
 		changed, err = f.takePlan(msg.Data)
 	}

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -43,8 +44,9 @@ type nodeState struct {
 	provisioned int64
 	everywhere  uint64 // the window that is settled
 
-	plan       *ringfencev1.NodePlan // of window 0 until the log's is known
-	pending    *ringfencev1.NodePlan // of a window that has not come yet
+	plan       *ringfencev1.NodePlan   // of window 0 until the log's is known
+	pending    []*ringfencev1.NodePlan // of windows that have not come yet, in their order
+	unsure     bool                    // the plan was replaced before it was seen: it is known again at one of the pending ones
 	policies   map[string]held[*ringfencev1.WorkloadPolicy]
 	sets       map[string]held[*ringfencev1.AddressSet]
 	namespaces held[*ringfencev1.Namespaces]
@@ -163,17 +165,35 @@ func (s *nodeState) applyPlan(plan *ringfencev1.NodePlan) (bool, error) {
 	case plan.GetWindow() < s.plan.GetWindow():
 		return false, nil
 	}
-	if s.pending == nil || s.pending.GetWindow() <= plan.GetWindow() {
-		s.pending = plan
+	at, there := slices.BinarySearchFunc(s.pending, plan.GetWindow(), func(p *ringfencev1.NodePlan, window uint64) int {
+		return cmp.Compare(p.GetWindow(), window)
+	})
+	if there {
+		s.pending[at] = plan
+	} else {
+		s.pending = slices.Insert(s.pending, at, plan)
 	}
 	return s.promote(), nil
 }
 
+// fetchedPlan takes in the plan that is stored. Where it is ahead of the window, the one for now was replaced.
+func (s *nodeState) fetchedPlan(plan *ringfencev1.NodePlan) error {
+	if plan.GetWindow() > s.window {
+		s.unsure = true
+	}
+	_, err := s.applyPlan(plan)
+	return err
+}
+
 func (s *nodeState) promote() bool {
-	if s.pending == nil || s.pending.GetWindow() > s.window {
+	n := 0
+	for n < len(s.pending) && s.pending[n].GetWindow() <= s.window {
+		n++
+	}
+	if n == 0 {
 		return false
 	}
-	s.plan, s.pending, s.refers = s.pending, nil, nil
+	s.plan, s.pending, s.refers, s.unsure = s.pending[n-1], s.pending[n:], nil, false
 	return true
 }
 
@@ -284,7 +304,7 @@ func (s *nodeState) addSet(id string, window uint64, set *ringfencev1.AddressSet
 // settled says whether all that is held is of one window: an object that was fetched can be ahead of it. It drops what
 // the plan does not refer to. Call it when nothing is missing.
 func (s *nodeState) settled() bool {
-	if s.plan.GetWindow() == 0 && s.pending != nil {
+	if s.unsure || s.plan.GetWindow() == 0 && len(s.pending) > 0 {
 		return false // there is a plan, only not for this window any more
 	}
 	policies, sets := s.wanted()

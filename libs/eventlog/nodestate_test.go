@@ -147,3 +147,38 @@ func TestAPlanOfAWindowKeepsEveryField(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// A plan that was fetched may be ahead of the windows that are still to come; those between have plans of their own.
+func TestAPlanAheadLeavesThoseBefore(t *testing.T) {
+	version := &ringfencev1.Version{Incarnation: "i", Sequence: 1}
+	plan := func(window uint64, pods int) *ringfencev1.NodePlan {
+		p := &ringfencev1.NodePlan{Node: "n", Window: window, Version: version}
+		for range pods {
+			p.Pods = append(p.Pods, &ringfencev1.PodPlan{Uid: "u", Policy: "p"})
+		}
+		return p
+	}
+	s := newNodeState("n", &ringfencev1.PolicyHead{Window: 1, Version: version})
+	step := func(window uint64, settled bool, pods int) {
+		t.Helper()
+		if window > 1 {
+			if _, err := s.applyWindow(&ringfencev1.Window{Number: window, Parts: 1, Version: version}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s.settled() != settled || settled && len(s.plan.GetPods()) != pods {
+			t.Errorf("window %d: settled %v with %d pods, want %v with %d", window, s.settled(), len(s.plan.GetPods()), settled, pods)
+		}
+	}
+	if err := s.fetchedPlan(plan(5, 5)); err != nil {
+		t.Fatal(err)
+	}
+	step(1, false, 0) // there was one for window 1, and it was replaced
+	step(2, false, 0)
+	if _, err := s.applyPlan(plan(3, 3)); err != nil {
+		t.Fatal(err)
+	}
+	step(3, true, 3)
+	step(4, true, 3)
+	step(5, true, 5)
+}

@@ -305,7 +305,7 @@ func lastMessage(ctx context.Context, nc *nats.Conn, stream, subject string) (*n
 	case msg.Header.Get("Status") == "404":
 		return nil, fmt.Errorf("%s: %w", subject, ErrNotFound)
 	case msg.Header.Get(jetstream.StreamHeader) != stream:
-		return nil, fmt.Errorf("%s: stream %s answers %s %s", subject, stream, msg.Header.Get("Status"), msg.Header.Get("Description"))
+		return nil, fmt.Errorf("%s: %w: stream %s answers %s %s", subject, errUndecodable, stream, msg.Header.Get("Status"), msg.Header.Get("Description"))
 	}
 	return msg, nil
 }

@@ -122,7 +122,7 @@ func Ask(ctx context.Context, name string) (Status, error) {
 		return Status{}, err
 	}
 	resp, err := client.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) {
 		return Status{State: Down}, nil // nobody listens, or whoever listened ended before the answer
 	}
 	if err != nil {
