@@ -60,7 +60,7 @@ func Host() Rights {
 			"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*",
 			"$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>",
 		},
-		Subscribe: append(inbox(PolicyStore), "query.>", "$SRV.>", eventlog.StatusSubjects),
+		Subscribe: append(inbox(PolicyStore), "query.>", "$SRV.>", "status.>"),
 		Answers:   true,
 	}
 }

@@ -140,7 +140,7 @@ func parties(s *secured) []party {
 		{
 			name: "policy-store", client: host, inbox: "_INBOX.policy-store",
 			publish: []string{"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*", "$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>"},
-			listen:  []string{"query.>", "$SRV.>"},
+			listen:  []string{"query.>", "$SRV.>", "status.>"},
 		},
 	}
 }

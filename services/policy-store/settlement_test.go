@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringfence/ringfence/libs/access"
 	"github.com/ringfence/ringfence/libs/eventlog"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -96,4 +97,24 @@ func TestFollowersLearnWhatIsSettled(t *testing.T) {
 	if late.Settled != second.Window {
 		t.Errorf("who joins is told of window %d, want %d", late.Settled, second.Window)
 	}
+}
+
+// What nodes report reaches the reckoning from their account, too.
+func TestNodesOfAnAccountSettleWindows(t *testing.T) {
+	s := startSecured(t)
+	produce(t, s.open(s.service(access.Watcher)), access.Watcher, kubernetes())
+	produce(t, s.open(s.service(access.PceBridge)), access.PceBridge, console(t))
+	enforcer := s.enforcer(node)
+	f := follow(t, enforcer.Conn)
+	first := f.holds(2)
+	if err := eventlog.PublishStatus(enforcer.Conn, &ringfencev1.NodeStatus{Node: node, Version: first.Version, Window: first.Window}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		all := f.all()
+		if last := all[len(all)-1]; last.Settled != first.Window {
+			return fmt.Errorf("window %d is settled, want %d", last.Settled, first.Window)
+		}
+		return nil
+	})
 }
