@@ -13,6 +13,7 @@ import (
 
 	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/restore"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -84,29 +85,7 @@ func (k *keeper) abandon(ctx context.Context, infos []*ringfencev1.SnapshotInfo)
 }
 
 func (k *keeper) load(ctx context.Context, info *ringfencev1.SnapshotInfo) (*clas.Engine, error) {
-	sequence := info.GetVersion().GetSequence()
-	var unread error
-	engine, err := clas.Restore(func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
-		for entry, err := range k.log.ReadSnapshot(ctx, info) {
-			if unread = err; !yield(entry, err) {
-				return
-			}
-		}
-	})
-	switch {
-	case unread != nil:
-		return nil, unread
-	case err != nil:
-		return nil, fmt.Errorf("snapshot at %d: %w: %w", sequence, eventlog.ErrSnapshot, err)
-	}
-	if engine.Sequence() != sequence {
-		return nil, fmt.Errorf("snapshot at %d: %w: its facts end at %d", sequence, eventlog.ErrSnapshot, engine.Sequence())
-	}
-	if got := engine.Digest(); sameEngine(info) && got != info.GetDigest() {
-		return nil, fmt.Errorf("snapshot at %d: %w: its facts give the policy %s, it was taken of %s by the same engine %s",
-			sequence, eventlog.ErrSnapshot, got, info.GetDigest(), clas.Version)
-	}
-	return engine, nil
+	return restore.Snapshot(info, k.log.ReadSnapshot(ctx, info))
 }
 
 // computed names the policy of an engine.
@@ -114,13 +93,9 @@ func computed(e *clas.Engine) eventlog.Computed {
 	return eventlog.Computed{Engine: clas.Version, Digest: e.Digest()}
 }
 
-// sameEngine tells whether the policy that a snapshot was taken of was computed as this version does. Another engine may
-// give the same facts another policy.
-func sameEngine(info *ringfencev1.SnapshotInfo) bool { return info.GetEngine() == clas.Version }
-
 // tellComparison says where the policy of a snapshot could not be verified.
 func (k *keeper) tellComparison(info *ringfencev1.SnapshotInfo) {
-	if !sameEngine(info) {
+	if !restore.Comparable(info) {
 		k.zlog.Warn().Str("engine", clas.Version).Str("snapshot_engine", info.GetEngine()).
 			Msg("the snapshot is of another version of the engine: its facts are good, and its digest cannot be compared")
 	}

@@ -86,7 +86,7 @@ func exportStart(ctx context.Context, source Source, from Place, last uint64, st
 		if sequence+1 < usage.First || sequence > last {
 			continue
 		}
-		engine, err := restore(ctx, source, info, step)
+		engine, err := restoreSnapshot(ctx, source, info, step)
 		if err == nil {
 			return &State{Engine: engine, Incarnation: source.Incarnation(), Sequence: sequence}, nil
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/restore"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -83,11 +84,11 @@ func (s *State) restoreBelow(ctx context.Context, source Source, usage eventlog.
 		if sequence > target || sequence+1 < usage.First {
 			continue
 		}
-		engine, err := restore(ctx, source, info, step)
+		engine, err := restoreSnapshot(ctx, source, info, step)
 		switch {
 		case err == nil:
 			s.Engine, s.Sequence = engine, sequence
-			s.Start.Snapshot, s.Start.Engine, s.Start.Verified = sequence, info.GetEngine(), info.GetEngine() == clas.Version
+			s.Start.Snapshot, s.Start.Engine, s.Start.Verified = sequence, info.GetEngine(), restore.Comparable(info)
 			return true, nil
 		case !errors.Is(err, eventlog.ErrSnapshot):
 			return false, err
@@ -97,30 +98,18 @@ func (s *State) restoreBelow(ctx context.Context, source Source, usage eventlog.
 	return false, nil
 }
 
-// restore gives the engine of a snapshot. An error that is eventlog.ErrSnapshot says that the snapshot is no good.
-func restore(ctx context.Context, source Source, info *ringfencev1.SnapshotInfo, step Step) (*clas.Engine, error) {
-	sequence, done := info.GetVersion().GetSequence(), uint64(0)
-	var unread error
-	engine, err := clas.Restore(func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
+// restoreSnapshot gives the engine of a snapshot, and tells step of its entries.
+func restoreSnapshot(ctx context.Context, source Source, info *ringfencev1.SnapshotInfo, step Step) (*clas.Engine, error) {
+	what, done := fmt.Sprintf("restoring the snapshot at %d", info.GetVersion().GetSequence()), uint64(0)
+	return restore.Snapshot(info, func(yield func(*ringfencev1.SnapshotEntry, error) bool) {
 		for entry, err := range source.ReadSnapshot(ctx, info) {
 			done++
-			step.tell(fmt.Sprintf("restoring the snapshot at %d", sequence), done, info.GetFacts())
-			if unread = err; !yield(entry, err) {
+			step.tell(what, done, info.GetFacts())
+			if !yield(entry, err) {
 				return
 			}
 		}
 	})
-	switch {
-	case unread != nil:
-		return nil, unread
-	case err != nil:
-		return nil, fmt.Errorf("snapshot at %d: %w: %w", sequence, eventlog.ErrSnapshot, err)
-	case engine.Sequence() != sequence:
-		return nil, fmt.Errorf("snapshot at %d: %w: its facts end at %d", sequence, eventlog.ErrSnapshot, engine.Sequence())
-	case info.GetEngine() == clas.Version && engine.Digest() != info.GetDigest():
-		return nil, fmt.Errorf("snapshot at %d: %w: its facts give another policy than it was taken of", sequence, eventlog.ErrSnapshot)
-	}
-	return engine, nil
 }
 
 // trimmed says from where on a log can be folded whose start is gone.
@@ -134,7 +123,7 @@ func trimmed(ctx context.Context, source Source, usage eventlog.Usage, target ui
 		if sequence <= target || sequence+1 < usage.First {
 			continue
 		}
-		if _, err := restore(ctx, source, info, nil); err == nil {
+		if _, err := restoreSnapshot(ctx, source, info, nil); err == nil {
 			return fmt.Errorf("sequence %d: %w: its start was trimmed; from sequence %d on it can be replayed", target, ErrOutOfRange, sequence)
 		}
 	}

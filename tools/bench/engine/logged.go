@@ -15,6 +15,7 @@ import (
 
 	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/libs/restore"
 	"github.com/ringfence/ringfence/tools/bench/workload"
 )
 
@@ -259,12 +260,9 @@ func restart(ctx context.Context, l *eventlog.Log) (Logged, error) {
 	if len(infos) == 0 {
 		return out, fmt.Errorf("there is no snapshot")
 	}
-	e, err := clas.Restore(l.ReadSnapshot(ctx, infos[0]))
+	e, err := restore.Snapshot(infos[0], l.ReadSnapshot(ctx, infos[0])) // as policy-store does
 	if err != nil {
 		return out, err
-	}
-	if got := e.Digest(); got != infos[0].GetDigest() { // policy-store verifies it, too
-		return out, fmt.Errorf("the snapshot gives the policy %s, it was taken of %s", got, infos[0].GetDigest())
 	}
 	out.Restored = time.Since(start)
 	if err := fold(ctx, l, e); err != nil {
