@@ -1,11 +1,11 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,7 +27,7 @@ func (r *reader) readBatched(ctx context.Context) (message, error) {
 			m := r.fetched[0]
 			r.fetched = r.fetched[1:]
 			r.next = m.sequence + 1
-			if len(r.filters) == 0 || slices.ContainsFunc(r.filters, func(f string) bool { return covers(f, m.subject) }) {
+			if len(r.filters) == 0 || slices.ContainsFunc(r.filters, func(f string) bool { return Matches(f, m.subject) }) {
 				return m, nil
 			}
 		}
@@ -81,22 +81,6 @@ func (r *reader) fetch(ctx context.Context) error {
 	return nil
 }
 
-// covers says whether a filter with the wildcards of NATS matches a subject.
-func covers(filter, subject string) bool {
-	for filter != "" && subject != "" {
-		var want, got string
-		want, filter, _ = strings.Cut(filter, ".")
-		got, subject, _ = strings.Cut(subject, ".")
-		switch {
-		case want == ">":
-			return true
-		case want != "*" && want != got:
-			return false
-		}
-	}
-	return filter == "" && subject == ""
-}
-
 // latestBatched is Latest without a consumer: all facts are read, and the last of each subject is kept.
 func (l *Log) latestBatched(ctx context.Context, filters []string, yield func(Entry, error) bool) {
 	end, err := l.lastMatch(ctx, filters)
@@ -116,7 +100,7 @@ func (l *Log) latestBatched(ctx context.Context, filters []string, yield func(En
 	for _, e := range last {
 		subjects = append(subjects, e)
 	}
-	slices.SortFunc(subjects, func(a, b Entry) int { return int(int64(a.Sequence) - int64(b.Sequence)) })
+	slices.SortFunc(subjects, func(a, b Entry) int { return cmp.Compare(a.Sequence, b.Sequence) })
 	for _, e := range subjects {
 		if !yield(e, nil) {
 			return

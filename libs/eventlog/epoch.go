@@ -52,26 +52,18 @@ func (l *Log) Lead(ctx context.Context, name, holder string) (*Producer, error) 
 
 // epoch gives the newest epoch of a producer and its sequence, nil and 0 where there is none.
 func (l *Log) epoch(ctx context.Context, producer string) (*ringfencev1.Epoch, uint64, error) {
-	s, err := l.stream(ctx, streamFacts)
-	if err != nil {
-		return nil, 0, err
-	}
-	var msg *jetstream.RawStreamMsg
-	err = call(ctx, l.nc, func(ctx context.Context) (err error) {
-		msg, err = s.GetLastMsgForSubject(ctx, EpochSubject(producer))
-		return err
-	})
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	data, sequence, err := l.lastFact(ctx, EpochSubject(producer))
+	if errors.Is(err, ErrNotFound) {
 		return nil, 0, nil
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("epoch of %s: %w", producer, err)
 	}
-	fact, err := decodeFact(msg.Data)
+	fact, err := decodeFact(data)
 	if err != nil {
-		return nil, msg.Sequence, nil // what cannot be read is nobody's
+		return nil, sequence, nil // what cannot be read is nobody's
 	}
-	return fact.GetEpoch(), msg.Sequence, nil
+	return fact.GetEpoch(), sequence, nil
 }
 
 // adopt is asked when the log refused a fact for its epoch: it takes over the place to which the epoch was carried, or says

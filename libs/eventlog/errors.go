@@ -13,8 +13,9 @@ var (
 	// ErrIncarnation says that the log is another one than the one that was opened: its disk was lost or replaced.
 	// Open it again, write everything that is known, then Synced.
 	ErrIncarnation = errors.New("the log is a new incarnation")
-	// ErrGap says that facts between two others, or at the end, are no longer there though they should be.
-	// Policy-store repairs it by Renew.
+	// ErrGap says that facts between two others, or at the end, are no longer there though they should be, or not as they
+	// were written. Policy-store repairs it by Renew; a producer that is told of it opens the log anew and writes what is
+	// missing.
 	ErrGap = errors.New("the log has a gap")
 	// ErrFull says that the log refused to store because its limit or its disk is full. What was acknowledged stays.
 	// Publish again, with back-off, once space was made.

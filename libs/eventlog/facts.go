@@ -69,9 +69,8 @@ func (l *Log) Latest(ctx context.Context, filters ...string) iter.Seq2[Entry, er
 // entries reads r to the sequence end. It stops early when yield asks for it, and after an error.
 func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything bool, yield func(Entry, error) bool) {
 	defer r.close()
-	want, patience, stalls := r.next, patience(), 0
-	var seen continuity
-	for want <= end && end > 0 {
+	seen, patience, stalls := continuity{everything: everything, want: r.next}, patience(), 0
+	for seen.want <= end && end > 0 {
 		m, err := r.read(ctx)
 		switch {
 		case errors.Is(err, errIdle) && stalls < maxStalls:
@@ -79,7 +78,7 @@ func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything boo
 			r.close()
 			continue
 		case errors.Is(err, errIdle):
-			yield(Entry{}, fmt.Errorf("%w: sequence %d of %d cannot be read", ErrGap, max(want, 1), end))
+			yield(Entry{}, fmt.Errorf("%w: sequence %d of %d cannot be read", ErrGap, max(seen.want, 1), end))
 			return
 		case errors.Is(err, ErrIncarnation) || errors.Is(err, ErrGap) || ctx.Err() != nil:
 			yield(Entry{}, err)
@@ -91,12 +90,12 @@ func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything boo
 			yield(Entry{}, ctx.Err())
 			return
 		}
-		e, ok, err := l.entry(ctx, m, want, everything, &seen)
+		e, ok, err := l.entry(ctx, m, &seen)
 		if err != nil {
 			yield(Entry{}, err)
 			return
 		}
-		want, stalls = m.sequence+1, 0
+		stalls = 0
 		patience.Reset()
 		if m.sequence > end || ok && !yield(e, nil) {
 			return
@@ -104,12 +103,10 @@ func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything boo
 	}
 }
 
-// entry decodes a message, or reports that it cannot be. Where everything was asked for, it must be the next.
-func (l *Log) entry(ctx context.Context, m message, want uint64, everything bool, seen *continuity) (e Entry, ok bool, err error) {
-	if everything {
-		if err := seen.sequence(want, m.sequence); err != nil {
-			return Entry{}, false, err
-		}
+// entry decodes the message after those that were seen, or reports that it cannot be.
+func (l *Log) entry(ctx context.Context, m message, seen *continuity) (e Entry, ok bool, err error) {
+	if err := seen.sequence(m.sequence); err != nil {
+		return Entry{}, false, err
 	}
 	fact, err := decodeFact(m.data)
 	if errors.Is(err, errDamaged) {
@@ -119,10 +116,10 @@ func (l *Log) entry(ctx context.Context, m message, want uint64, everything bool
 		l.skip(ctx, m.subject, m.sequence, err)
 		return Entry{}, false, nil
 	}
-	if everything {
-		err = seen.fact(fact)
+	if err := seen.fact(fact); err != nil {
+		return Entry{}, false, err
 	}
-	return Entry{Subject: m.subject, Sequence: m.sequence, StoredAt: m.storedAt, Fact: fact}, err == nil, err
+	return Entry{Subject: m.subject, Sequence: m.sequence, StoredAt: m.storedAt, Fact: fact}, true, nil
 }
 
 func decodeFact(data []byte) (*ringfencev1.Fact, error) {
@@ -147,18 +144,17 @@ func (l *Log) Tail(ctx context.Context, from uint64, filters []string, fn func(E
 	r := l.factsReader(from, filters)
 	defer r.close()
 	everything := len(filters) == 0
-	want, patience, stalls := from, patience(), 0
-	var seen continuity
+	seen, patience, stalls := continuity{everything: everything, want: from}, patience(), 0
 	for {
 		m, err := r.read(ctx)
 		if errors.Is(err, errIdle) {
 			err = l.checkIdle(ctx, r, everything, &stalls)
 		} else if err == nil {
-			e, ok, err := l.entry(ctx, m, want, everything, &seen)
+			e, ok, err := l.entry(ctx, m, &seen)
 			if err != nil {
 				return err
 			}
-			want, stalls = m.sequence+1, 0
+			stalls = 0
 			patience.Reset()
 			if ok {
 				if err := fn(e); err != nil {

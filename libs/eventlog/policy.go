@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -280,6 +281,22 @@ func (l *Log) purgeRemoved(ctx context.Context, o Objects, plans []*ringfencev1.
 // get reads the last message of a subject into m.
 func (l *Log) get(ctx context.Context, stream, subject string, m proto.Message) error {
 	return call(ctx, l.nc, func(ctx context.Context) error { return getLast(ctx, l.nc, stream, subject, m) })
+}
+
+// lastFact gives the last fact of a subject, as it is stored, and its sequence.
+func (l *Log) lastFact(ctx context.Context, subject string) (data []byte, sequence uint64, err error) {
+	var msg *nats.Msg
+	err = call(ctx, l.nc, func(ctx context.Context) (err error) {
+		msg, err = lastMessage(ctx, l.nc, streamFacts, subject)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if sequence, err = strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w: %w", subject, errUndecodable, err)
+	}
+	return msg.Data, sequence, nil
 }
 
 func getLast(ctx context.Context, nc *nats.Conn, stream, subject string, m proto.Message) error {

@@ -74,12 +74,11 @@ type pending struct {
 
 // publication is one call's facts.
 type publication struct {
-	ctx    context.Context
-	left   int   // facts that are neither stored nor refused
-	err    error // why those that are not stored are not
-	done   chan struct{}
-	facts  []*pending
-	failed bool
+	ctx   context.Context
+	left  int   // facts that are neither stored nor refused
+	err   error // why those that are not stored are not
+	done  chan struct{}
+	facts []*pending
 }
 
 // Producer gives a producer of facts that writes beside whoever leads. The name is that of the service: watcher,
@@ -175,14 +174,14 @@ func (p *Producer) took(facts int, d time.Duration) {
 
 // settle takes in that one more fact is stored, or that it is not. After one that is not, those behind it are not tried.
 func (c *publication) settle(subject string, err error) {
-	if c.failed {
+	if c.err != nil {
 		return
 	}
 	if c.left--; err == nil && c.left > 0 {
 		return
 	}
 	if err != nil {
-		c.err, c.failed = fmt.Errorf("%s: %w", subject, err), true
+		c.err = fmt.Errorf("%s: %w", subject, err)
 	}
 	close(c.done)
 }
@@ -191,7 +190,7 @@ func (c *publication) settle(subject string, err error) {
 func (p *Producer) take() []*pending {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting = slices.DeleteFunc(p.waiting, func(f *pending) bool { return f.call.failed || f.call.ctx.Err() != nil })
+	p.waiting = slices.DeleteFunc(p.waiting, func(f *pending) bool { return f.call.err != nil || f.call.ctx.Err() != nil })
 	p.metrics.queued(len(p.waiting))
 	n := len(p.waiting)
 	switch {
@@ -287,18 +286,14 @@ func (p *Producer) store(ctx context.Context, facts []*pending, id string, again
 // confirm looks up the last message of a batch whose first the log holds, and gives its sequence. The log stores batches
 // whole, but for what a power cut leaves of one.
 func (p *Producer) confirm(ctx context.Context, last *nats.Msg) (uint64, error) {
-	s, err := p.log.stream(ctx, streamFacts)
-	if err != nil {
-		return 0, err
-	}
-	stored, err := s.GetLastMsgForSubject(ctx, last.Subject)
+	stored, sequence, err := p.log.lastFact(ctx, last.Subject)
 	if err != nil {
 		return 0, fmt.Errorf("look up what was stored: %w", err)
 	}
-	if !bytes.Equal(stored.Data, last.Data) {
+	if !bytes.Equal(stored, last.Data) {
 		return 0, errors.New("the log holds a part of these facts only: publish them again")
 	}
-	return stored.Sequence, nil
+	return sequence, nil
 }
 
 // send has the log store messages and gives the sequence of the last.

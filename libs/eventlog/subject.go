@@ -128,6 +128,22 @@ func reserved(c byte) bool {
 	return c <= ' ' || c >= 0x7f
 }
 
+// Matches tells whether a filter with the wildcards of NATS matches a subject.
+func Matches(filter, subject string) bool {
+	for filter != "" && subject != "" {
+		var want, got string
+		want, filter, _ = strings.Cut(filter, ".")
+		got, subject, _ = strings.Cut(subject, ".")
+		switch {
+		case want == ">":
+			return true
+		case want != "*" && want != got:
+			return false
+		}
+	}
+	return filter == "" && subject == ""
+}
+
 // validSubject says what is wrong with a subject to publish a fact on.
 func validSubject(subject string) error {
 	tokens := strings.Split(subject, ".")

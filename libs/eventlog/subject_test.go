@@ -57,3 +57,24 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+func TestMatches(t *testing.T) {
+	for _, tt := range []struct {
+		filter, subject string
+		want            bool
+	}{
+		{"facts.k8s.pod.shop.web", "facts.k8s.pod.shop.web", true},
+		{"facts.k8s.pod.shop.web", "facts.k8s.pod.shop", false},
+		{"facts.k8s.pod.shop", "facts.k8s.pod.shop.web", false},
+		{"facts.k8s.*.shop.*", "facts.k8s.pod.shop.web", true},
+		{"facts.k8s.*.shop.*", "facts.k8s.pod.shop", false},
+		{"facts.k8s.>", "facts.k8s.pod.shop.web", true},
+		{"facts.k8s.>", "facts.k8s", false},
+		{">", "facts", true},
+		{"facts.*", "policy.head", false},
+	} {
+		if got := Matches(tt.filter, tt.subject); got != tt.want {
+			t.Errorf("%s matches %s: %v, want %v", tt.filter, tt.subject, got, tt.want)
+		}
+	}
+}

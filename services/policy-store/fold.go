@@ -46,12 +46,11 @@ type folder struct {
 	garbage   uint64    // of the log, as far as it is counted
 	known     uint64    // a sequence that the log had reached before
 
-	settlement *settlement
-	measured   <-chan float64 // gives syncs once
-	syncs      float64        // a second, of the log's disk; 0 while it is not known
-	churn      churn
-	toldShort  bool
-	capacity   atomic.Pointer[Capacity] // for queries
+	measured  <-chan float64 // gives syncs once
+	syncs     float64        // a second, of the log's disk; 0 while it is not known
+	churn     churn
+	toldShort bool
+	capacity  atomic.Pointer[Capacity] // for queries
 }
 
 // fold restores the engine and folds until ctx ends or the log must be opened anew.
@@ -64,10 +63,9 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 	f := &folder{
 		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
 		out: newPublisher(log, h.log, h.metrics, published), known: k.last,
-		measured: h.measureDisk(), settlement: newSettlement(),
+		measured: h.measureDisk(),
 	}
-	f.out.settlement = f.settlement
-	deaf, err := f.settlement.listen(nc)
+	deaf, err := f.out.settlement.listen(nc)
 	if err != nil {
 		return fmt.Errorf("listen to the nodes' status: %w", err)
 	}
@@ -174,7 +172,7 @@ func (f *folder) loop(ctx context.Context, events <-chan event) error {
 				flush.Reset(flushInterval)
 			}
 		case f.syncs = <-f.measured:
-		case <-f.settlement.news:
+		case <-f.out.settlement.news:
 			if !settling { // many nodes report at about the same time
 				settling = true
 				settled.Reset(settleInterval)

@@ -35,7 +35,7 @@ type publisher struct {
 
 func newPublisher(log *eventlog.Log, zlog zerolog.Logger, m *metrics, published *eventlog.Published) *publisher {
 	return &publisher{
-		log: log, zlog: zlog, metrics: m, published: published,
+		log: log, zlog: zlog, metrics: m, published: published, settlement: newSettlement(),
 		window: published.Window, sets: map[string]*ringfencev1.AddressSet{},
 	}
 }

@@ -83,8 +83,8 @@ func (f *folder) answerStatus(r micro.Request) {
 		Digest: f.engine.Digest(), Engine: clas.Version, ProvisionedVersion: policy.ProvisionedVersion,
 		Synced: orEmpty(f.engine.Synced(f.log.Incarnation())), Facts: usage.Facts, Warnings: orEmpty(policy.Warnings),
 		Capacity: f.capacity.Load(),
-		Settled:  f.settlement.window(f.log.Incarnation(), f.out.current.Load(), time.Now()),
-		Lagging:  orEmpty(f.settlement.lagging(f.log.Incarnation(), f.out.current.Load())),
+		Settled:  f.out.settlement.window(f.log.Incarnation(), f.out.current.Load(), time.Now()),
+		Lagging:  orEmpty(f.out.settlement.lagging(f.log.Incarnation(), f.out.current.Load())),
 	}, nil)
 }
 

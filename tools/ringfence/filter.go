@@ -4,29 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/ringfence/ringfence/libs/eventlog"
 )
 
 // Matches tells whether any of the filters, subjects with NATS wildcards, matches a subject. No filters match everything.
 func Matches(subject string, filters []string) bool {
-	if len(filters) == 0 {
-		return true
-	}
-	tokens := strings.Split(subject, ".")
-	return slices.ContainsFunc(filters, func(filter string) bool { return matchesTokens(tokens, strings.Split(filter, ".")) })
-}
-
-func matchesTokens(tokens, filter []string) bool {
-	for i, want := range filter {
-		switch {
-		case i >= len(tokens):
-			return false
-		case want == ">":
-			return true
-		case want != "*" && want != tokens[i]:
-			return false
-		}
-	}
-	return len(filter) == len(tokens)
+	return len(filters) == 0 || slices.ContainsFunc(filters, func(filter string) bool { return eventlog.Matches(filter, subject) })
 }
 
 // CheckFilter says what is wrong with a filter. The log would not say so.
