@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 // addr is an IP address in 16 bytes, IPv4 in its IPv6 form. It holds no pointer, unlike netip.Addr, for the engine keeps
@@ -86,22 +88,32 @@ func texts(addresses []addr) []string {
 	return out
 }
 
-// wire writes sorted addresses as messages carry them, in one piece of memory.
-func wire(addresses []addr) [][]byte {
+// wire packs sorted addresses as messages carry them.
+func wire(addresses []addr) *ringfencev1.Addresses {
 	if len(addresses) == 0 {
 		return nil
 	}
-	room := make([]byte, 0, 16*len(addresses))
-	if addresses[len(addresses)-1].is4() { // all of them, for they are sorted
-		room = make([]byte, 0, 4*len(addresses))
+	v4, _ := slices.BinarySearchFunc(addresses, true, func(a addr, _ bool) int {
+		if a.is4() {
+			return -1
+		}
+		return 1
+	})
+	out := &ringfencev1.Addresses{}
+	if v4 > 0 {
+		out.Ipv4 = appendAll(make([]byte, 0, 4*v4), addresses[:v4])
 	}
-	out := make([][]byte, len(addresses))
-	for i, a := range addresses {
-		start := len(room)
-		room = a.appendBytes(room)
-		out[i] = room[start:len(room):len(room)]
+	if v4 < len(addresses) {
+		out.Ipv6 = appendAll(make([]byte, 0, 16*(len(addresses)-v4)), addresses[v4:])
 	}
 	return out
+}
+
+func appendAll(b []byte, addresses []addr) []byte {
+	for _, a := range addresses {
+		b = a.appendBytes(b)
+	}
+	return b
 }
 
 // claimant is what may own an address: a pod, a Service, a node or an external workload.

@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"google.golang.org/protobuf/proto"
 
+	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
+
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 )
 
@@ -175,38 +177,29 @@ func (r *readerState) set(d *pb.AddressSetDelta) error {
 		return nil
 	case old == nil:
 		return fmt.Errorf("changed and was never there")
-	case len(d.GetAdded())+len(d.GetRemoved()) == 0:
+	case addresses.Len(d.GetAdded())+addresses.Len(d.GetRemoved()) == 0:
 		return fmt.Errorf("did not change")
 	}
-	members := map[string]bool{}
-	for _, a := range old.GetAddresses() {
-		members[string(a)] = true
+	members := map[netip.Addr]bool{}
+	for a := range addresses.All(old.GetAddresses()) {
+		members[a] = true
 	}
-	for _, a := range d.GetRemoved() {
-		if !members[string(a)] {
-			return fmt.Errorf("removes %x, which is not in it", a)
+	for a := range addresses.All(d.GetRemoved()) {
+		if !members[a] {
+			return fmt.Errorf("removes %s, which is not in it", a)
 		}
-		delete(members, string(a))
+		delete(members, a)
 	}
-	for _, a := range d.GetAdded() {
-		if members[string(a)] {
-			return fmt.Errorf("adds %x, which is in it", a)
+	for a := range addresses.All(d.GetAdded()) {
+		if members[a] {
+			return fmt.Errorf("adds %s, which is in it", a)
 		}
-		members[string(a)] = true
+		members[a] = true
 	}
 	next := proto.CloneOf(old)
-	next.Addresses = nil
-	for _, a := range slices.SortedFunc(maps.Keys(members), compareBytes) {
-		next.Addresses = append(next.Addresses, []byte(a))
-	}
+	next.Addresses = addresses.Of(slices.Collect(maps.Keys(members))...)
 	r.sets[d.GetId()] = next
 	return nil
-}
-
-func compareBytes(a, b string) int {
-	x, _ := netip.AddrFromSlice([]byte(a))
-	y, _ := netip.AddrFromSlice([]byte(b))
-	return x.Compare(y)
 }
 
 // plan changes a node's plan: what is the node's own is given whole, pods only where they changed.
@@ -305,7 +298,7 @@ func (r *readerState) wholePolicies() error {
 		if !used[id] {
 			return fmt.Errorf("set %s is there in vain", id)
 		}
-		if !slices.IsSortedFunc(s.GetAddresses(), func(a, b []byte) int { return compareBytes(string(a), string(b)) }) || !ascending(s.GetFqdns()) {
+		if addresses.Check(s.GetAddresses()) != nil || !ascending(s.GetFqdns()) {
 			return fmt.Errorf("set %s is not sorted: %v", id, s)
 		}
 	}
@@ -401,7 +394,7 @@ func holds(s *pb.AddressSet, peer string) bool {
 	if err != nil {
 		return slices.ContainsFunc(s.GetFqdns(), func(pattern string) bool { return nameMatches(pattern, peer) })
 	}
-	return slices.ContainsFunc(s.GetAddresses(), func(a []byte) bool { member, ok := netip.AddrFromSlice(a); return ok && member == addr }) ||
+	return slices.Contains(slices.Collect(addresses.All(s.GetAddresses())), addr) ||
 		slices.ContainsFunc(s.GetPrefixes(), func(p string) bool { return netip.MustParsePrefix(p).Contains(addr) })
 }
 

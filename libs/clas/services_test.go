@@ -7,6 +7,7 @@ import (
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 )
 
@@ -150,7 +151,7 @@ func TestAnAddressOfAServiceIsADeltaAndANewPortAPolicy(t *testing.T) {
 		t.Errorf("another address: %d sets, policies %v", len(d.Sets), d.Policies)
 	}
 	for _, s := range d.Sets {
-		if len(s.GetAdded()) != 1 || len(s.GetRemoved()) != 1 {
+		if addresses.Len(s.GetAdded()) != 1 || addresses.Len(s.GetRemoved()) != 1 {
 			t.Errorf("set delta %v", s)
 		}
 	}

@@ -1,9 +1,11 @@
 package clas_test
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/ringfence/ringfence/libs/addresses"
+	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 // expectDelta: delta WHAT: ITEM, ... or none, about the last flush. WHAT is
@@ -40,12 +42,10 @@ func (r *specRun) expectDelta() {
 	}
 }
 
-func addressTexts(members [][]byte) []string {
+func addressTexts(members *pb.Addresses) []string {
 	var out []string
-	for _, m := range members {
-		if a, ok := netip.AddrFromSlice(m); ok {
-			out = append(out, a.String())
-		}
+	for a := range addresses.All(members) {
+		out = append(out, a.String())
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 )
 
@@ -163,8 +164,8 @@ func setMatches(s *pb.AddressSet, outbound bool, peer string) bool {
 	if err != nil {
 		return outbound && slices.ContainsFunc(s.GetFqdns(), func(pattern string) bool { return fqdnMatches(pattern, peer) })
 	}
-	for _, member := range s.GetAddresses() {
-		if a, ok := netip.AddrFromSlice(member); ok && a == address {
+	for member := range addresses.All(s.GetAddresses()) {
+		if member == address {
 			return true
 		}
 	}

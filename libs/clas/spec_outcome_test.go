@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
-	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"google.golang.org/protobuf/proto"
+
+	pb "github.com/ringfence/ringfence/proto/ringfence/v1"
 
 	"github.com/ringfence/ringfence/libs/clas"
 )
@@ -132,13 +132,7 @@ func (r *specRun) openedBy(p *pb.WorkloadPolicy, href string, outbound bool) ope
 }
 
 func membersOf(s *pb.AddressSet) []string {
-	out := slices.Concat(s.GetPrefixes(), s.GetFqdns())
-	for _, m := range s.GetAddresses() {
-		if a, ok := netip.AddrFromSlice(m); ok {
-			out = append(out, a.String())
-		}
-	}
-	return out
+	return slices.Concat(s.GetPrefixes(), s.GetFqdns(), addressTexts(s.GetAddresses()))
 }
 
 func portText(p *pb.PortRange) string {

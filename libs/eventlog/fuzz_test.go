@@ -39,10 +39,10 @@ func FuzzFact(f *testing.F) {
 // one, and what is split comes together again.
 func FuzzWindow(f *testing.F) {
 	version := &ringfencev1.Version{Incarnation: "i", Sequence: 9}
-	set := &ringfencev1.AddressSet{Id: "s", Addresses: [][]byte{{10, 0, 0, 1}}}
+	set := &ringfencev1.AddressSet{Id: "s", Addresses: setOf(1).Addresses}
 	for _, w := range []*ringfencev1.Window{
 		{Number: 2, Version: version, Parts: 1, Sets: []*ringfencev1.AddressSetDelta{{Id: "s", Replace: set}}},
-		{Number: 2, Version: version, Parts: 1, Sets: []*ringfencev1.AddressSetDelta{{Id: "s", Added: [][]byte{{10, 0, 0, 2}}, Removed: set.Addresses}}},
+		{Number: 2, Version: version, Parts: 1, Sets: []*ringfencev1.AddressSetDelta{{Id: "s", Added: setOf(2).Addresses, Removed: set.Addresses}}},
 		{Number: 2, Version: version, Part: 1, Parts: 2},
 		{Number: 1, Version: version},
 		{Number: 2, Version: version, Parts: 1, Policies: []*ringfencev1.WorkloadPolicy{{Id: "p"}}, RemovedPolicies: []string{"q"}},

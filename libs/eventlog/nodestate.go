@@ -1,13 +1,13 @@
 package eventlog
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -139,21 +139,12 @@ func ChangeSet(set *ringfencev1.AddressSet, d *ringfencev1.AddressSetDelta) *rin
 	if d.GetReplace() != nil {
 		set = d.GetReplace()
 	}
-	if len(d.GetAdded()) == 0 && len(d.GetRemoved()) == 0 {
+	if addresses.Len(d.GetAdded())+addresses.Len(d.GetRemoved()) == 0 {
 		return set
 	}
-	addresses := make([][]byte, 0, len(set.GetAddresses())+len(d.GetAdded()))
-	removed := slices.SortedFunc(slices.Values(d.GetRemoved()), bytes.Compare)
-	for _, a := range set.GetAddresses() {
-		if _, gone := slices.BinarySearchFunc(removed, a, bytes.Compare); !gone {
-			addresses = append(addresses, a)
-		}
-	}
-	addresses = append(addresses, d.GetAdded()...)
-	slices.SortFunc(addresses, bytes.Compare)
 	return &ringfencev1.AddressSet{
 		Id: set.GetId(), Description: set.GetDescription(), Prefixes: set.GetPrefixes(), Fqdns: set.GetFqdns(),
-		Addresses: slices.CompactFunc(addresses, bytes.Equal),
+		Addresses: addresses.Change(set.GetAddresses(), d.GetAdded(), d.GetRemoved()),
 	}
 }
 
@@ -294,7 +285,7 @@ func (s *nodeState) addSet(id string, window uint64, set *ringfencev1.AddressSet
 	if set.GetId() != id {
 		return fmt.Errorf("address set %s: holds %q", id, set.GetId())
 	}
-	if err := validAddresses(set.GetAddresses()); err != nil {
+	if err := addresses.Check(set.GetAddresses()); err != nil {
 		return fmt.Errorf("address set %s: %w", id, err)
 	}
 	s.sets[id] = held[*ringfencev1.AddressSet]{set, window}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -14,10 +15,10 @@ func windowOf(number uint64, sets ...*ringfencev1.AddressSetDelta) *ringfencev1.
 	return &ringfencev1.Window{Number: number, Parts: 1, Version: &ringfencev1.Version{Incarnation: "i", Sequence: number}, Sets: sets}
 }
 
-func setOf(addresses ...byte) *ringfencev1.AddressSet {
-	set := &ringfencev1.AddressSet{Id: "s"}
-	for _, a := range addresses {
-		set.Addresses = append(set.Addresses, []byte{10, 0, 0, a})
+func setOf(last ...byte) *ringfencev1.AddressSet {
+	set := &ringfencev1.AddressSet{Id: "s", Addresses: &ringfencev1.Addresses{}}
+	for _, b := range last {
+		set.Addresses.Ipv4 = append(set.Addresses.Ipv4, 10, 0, 0, b)
 	}
 	return set
 }
@@ -50,7 +51,7 @@ func TestAnObjectAheadOfTheWindowWaitsForIt(t *testing.T) {
 		if _, err := s.applyWindow(step.window); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(s.sets["s"].value.GetAddresses()); n != 1 || s.settled() != step.settled {
+		if n := addresses.Len(s.sets["s"].value.GetAddresses()); n != 1 || s.settled() != step.settled {
 			t.Errorf("after window %d: %d addresses, settled %v", step.window.GetNumber(), n, s.settled())
 		}
 	}

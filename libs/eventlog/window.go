@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -80,10 +81,10 @@ func splitDelta(d *ringfencev1.AddressSetDelta) []*ringfencev1.AddressSetDelta {
 			pieces = append(pieces, &ringfencev1.AddressSetDelta{Id: d.GetId(), Replace: set})
 		}
 	}
-	for _, chunk := range chunks(d.GetAdded(), addressBytes) {
+	for _, chunk := range addresses.Split(d.GetAdded(), partBytes) {
 		pieces = append(pieces, &ringfencev1.AddressSetDelta{Id: d.GetId(), Added: chunk})
 	}
-	for _, chunk := range chunks(d.GetRemoved(), addressBytes) {
+	for _, chunk := range addresses.Split(d.GetRemoved(), partBytes) {
 		pieces = append(pieces, &ringfencev1.AddressSetDelta{Id: d.GetId(), Removed: chunk})
 	}
 	if d.GetDeleted() {
@@ -99,13 +100,13 @@ func splitSet(set *ringfencev1.AddressSet) []*ringfencev1.AddressSet {
 	}
 	first := &ringfencev1.AddressSet{Id: set.GetId(), Description: set.GetDescription()}
 	pieces := []*ringfencev1.AddressSet{first}
-	for _, chunk := range chunks(set.GetAddresses(), addressBytes) {
+	for _, chunk := range addresses.Split(set.GetAddresses(), partBytes) {
 		pieces = append(pieces, &ringfencev1.AddressSet{Id: set.GetId(), Addresses: chunk})
 	}
-	for _, chunk := range chunks(set.GetPrefixes(), textBytes) {
+	for _, chunk := range chunks(set.GetPrefixes()) {
 		pieces = append(pieces, &ringfencev1.AddressSet{Id: set.GetId(), Prefixes: chunk})
 	}
-	for _, chunk := range chunks(set.GetFqdns(), textBytes) {
+	for _, chunk := range chunks(set.GetFqdns()) {
 		pieces = append(pieces, &ringfencev1.AddressSet{Id: set.GetId(), Fqdns: chunk})
 	}
 	return pieces
@@ -115,25 +116,23 @@ func splitSet(set *ringfencev1.AddressSet) []*ringfencev1.AddressSet {
 func joinSet(set, next *ringfencev1.AddressSet) *ringfencev1.AddressSet {
 	return &ringfencev1.AddressSet{
 		Id: set.GetId(), Description: set.GetDescription(),
-		Addresses: slices.Concat(set.GetAddresses(), next.GetAddresses()),
+		Addresses: addresses.Join(set.GetAddresses(), next.GetAddresses()),
 		Prefixes:  slices.Concat(set.GetPrefixes(), next.GetPrefixes()),
 		Fqdns:     slices.Concat(set.GetFqdns(), next.GetFqdns()),
 	}
 }
 
-func addressBytes(a []byte) int { return len(a) + 4 }
-func textBytes(t string) int    { return len(t) + 4 }
-
-// chunks cuts a list into pieces of at most partBytes each.
-func chunks[T any](list []T, size func(T) int) [][]T {
-	var out [][]T
+// chunks cuts a list of texts into pieces of at most partBytes each.
+func chunks(list []string) [][]string {
+	var out [][]string
 	start, bytes := 0, 0
-	for i, item := range list {
-		if n := size(item); bytes+n > partBytes && i > start {
+	for i, text := range list {
+		n := len(text) + 4 // tag and length
+		if bytes+n > partBytes && i > start {
 			out = append(out, list[start:i])
 			start, bytes = i, 0
 		}
-		bytes += size(item)
+		bytes += n
 	}
 	if start < len(list) {
 		out = append(out, list[start:])
@@ -207,22 +206,13 @@ func decodeWindow(data []byte) (*ringfencev1.Window, error) {
 		if d.GetId() == "" || (d.GetReplace() != nil && d.GetReplace().GetId() != d.GetId()) {
 			return nil, fmt.Errorf("not a window: sets[%d] changes %q and replaces %q", i, d.GetId(), d.GetReplace().GetId())
 		}
-		if err := validAddresses(d.GetReplace().GetAddresses(), d.GetAdded(), d.GetRemoved()); err != nil {
-			return nil, fmt.Errorf("not a window: set %s: %w", d.GetId(), err)
-		}
-	}
-	return w, nil
-}
-
-func validAddresses(lists ...[][]byte) error {
-	for _, list := range lists {
-		for _, a := range list {
-			if len(a) != 4 && len(a) != 16 {
-				return fmt.Errorf("an address of %d bytes", len(a))
+		for _, list := range []*ringfencev1.Addresses{d.GetReplace().GetAddresses(), d.GetAdded(), d.GetRemoved()} {
+			if err := addresses.Check(list); err != nil {
+				return nil, fmt.Errorf("not a window: set %s: %w", d.GetId(), err)
 			}
 		}
 	}
-	return nil
+	return w, nil
 }
 
 // decodePlan decodes the plan of a node.

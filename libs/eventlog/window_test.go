@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/eventlog/eventlogtest"
 	"github.com/ringfence/ringfence/libs/internal/soak"
@@ -71,15 +73,13 @@ func (m *model) reset() {
 	m.changed.objects = eventlog.Objects{Namespaces: m.changed.objects.Namespaces}
 }
 
-func address(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
-
 // set gives a set its addresses, as a replacement or, where it is there, as additions and removals.
-func (m *model) set(id string, addresses ...uint32) {
-	slices.Sort(addresses)
-	next := &ringfencev1.AddressSet{Id: id, Description: "set " + id, Fqdns: []string{"*.example.com"}}
-	for _, a := range slices.Compact(addresses) {
-		next.Addresses = append(next.Addresses, address(a))
+func (m *model) set(id string, ipv4 ...uint32) {
+	var members []netip.Addr
+	for _, n := range ipv4 {
+		members = append(members, netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, n))))
 	}
+	next := &ringfencev1.AddressSet{Id: id, Description: "set " + id, Fqdns: []string{"*.example.com"}, Addresses: addresses.Of(members...)}
 	delta := &ringfencev1.AddressSetDelta{Id: id}
 	if before, ok := m.sets[id]; ok {
 		delta.Added, delta.Removed = minus(next.Addresses, before.Addresses), minus(before.Addresses, next.Addresses)
@@ -90,11 +90,7 @@ func (m *model) set(id string, addresses ...uint32) {
 	m.changed.deltas = append(m.changed.deltas, delta)
 }
 
-func minus(a, b [][]byte) [][]byte {
-	return slices.DeleteFunc(slices.Clone(a), func(x []byte) bool {
-		return slices.ContainsFunc(b, func(y []byte) bool { return string(x) == string(y) })
-	})
-}
+func minus(a, b *ringfencev1.Addresses) *ringfencev1.Addresses { return addresses.Change(a, nil, b) }
 
 // policy has a rule for each set, in one list of rules after the other.
 func (m *model) policy(id string, sets ...string) {
@@ -342,7 +338,7 @@ func differs(want, got eventlog.NodePolicy) error {
 	for id, set := range want.Sets {
 		if !proto.Equal(got.Sets[id], set) {
 			return fmt.Errorf("window %d: set %s: %d addresses %.80v, want %d: %.80v", want.Window, id,
-				len(got.Sets[id].GetAddresses()), got.Sets[id].GetAddresses(), len(set.GetAddresses()), set.GetAddresses())
+				addresses.Len(got.Sets[id].GetAddresses()), got.Sets[id].GetAddresses(), addresses.Len(set.GetAddresses()), set.GetAddresses())
 		}
 	}
 	return nil
@@ -550,8 +546,9 @@ func TestLargeSetsAndWindowsComeInParts(t *testing.T) {
 		t.Errorf("%d sets are stored, not all as they were given: %v", len(stored.Sets), err)
 	}
 
-	half := m.sets["all"].GetAddresses()[:100_000]
-	m.changed.deltas = []*ringfencev1.AddressSetDelta{{Id: "all", Removed: m.sets["all"].GetAddresses()[100_000:]}}
+	packed := m.sets["all"].GetAddresses().GetIpv4()
+	half := &ringfencev1.Addresses{Ipv4: packed[:4*100_000]}
+	m.changed.deltas = []*ringfencev1.AddressSetDelta{{Id: "all", Removed: &ringfencev1.Addresses{Ipv4: packed[4*100_000:]}}}
 	m.sets["all"] = &ringfencev1.AddressSet{Id: "all", Description: "set all", Fqdns: m.sets["all"].GetFqdns(), Addresses: half}
 	m.publish()
 	f.reaches(m.want(node))

@@ -175,7 +175,9 @@ func (c *compiler) set(p *eventlog.NodePolicy, id string) (*datapath.AddressSet,
 	if id == nodeSet {
 		s.err = fmt.Errorf("address set %s: the name is taken", id)
 	} else {
-		s.set, s.err = datapath.NewAddressSet(id, source.GetAddresses(), source.GetPrefixes())
+		single := slices.Collect(slices.Chunk(source.GetAddresses().GetIpv4(), 4))
+		single = slices.AppendSeq(single, slices.Chunk(source.GetAddresses().GetIpv6(), 16))
+		s.set, s.err = datapath.NewAddressSet(id, single, source.GetPrefixes())
 	}
 	c.sets[id] = s
 	return s.set, s.err

@@ -59,7 +59,7 @@ func TestGarbageIsRefusedByName(t *testing.T) {
 		"unknown policy": {func(p *eventlog.NodePolicy) { p.Plan.Pods[0].Policy = "p9" }, []string{"policy p9"}},
 		"unknown set":    {func(p *eventlog.NodePolicy) { term(p).AddressSet = "s9" }, []string{"policy p1", "rule r1", "address set s9"}},
 		"no set":         {func(p *eventlog.NodePolicy) { term(p).AddressSet = "" }, []string{"policy p1", "rule r1", "address set"}},
-		"address":        {func(p *eventlog.NodePolicy) { p.Sets["web"].Addresses[0] = []byte{1} }, []string{"address set web", "1 bytes"}},
+		"address":        {func(p *eventlog.NodePolicy) { p.Sets["web"].Addresses.Ipv4 = []byte{1} }, []string{"address set web", "1 bytes"}},
 		"prefix":         {func(p *eventlog.NodePolicy) { p.Sets["web"].Prefixes = []string{"10.0.0.0/33"} }, []string{"address set web", "10.0.0.0/33"}},
 		"set id":         {func(p *eventlog.NodePolicy) { p.Sets["a b"] = p.Sets["web"]; term(p).AddressSet = "a b" }, []string{`address set "a b"`}},
 		"the node's set": {func(p *eventlog.NodePolicy) { p.Sets["node"] = p.Sets["web"]; term(p).AddressSet = "node" }, []string{"address set node"}},
@@ -265,7 +265,7 @@ func FuzzPlan(f *testing.F) {
 	for _, w := range []*ringfencev1.Window{
 		{Policies: []*ringfencev1.WorkloadPolicy{small().Policies["p1"]}, Sets: []*ringfencev1.AddressSetDelta{{Id: "web", Replace: small().Sets["web"]}}},
 		{Policies: []*ringfencev1.WorkloadPolicy{{Id: "p", Mode: visible, Outbound: []*ringfencev1.PolicyRule{ruleOf("", "nowhere", 70000)}}}},
-		{Sets: []*ringfencev1.AddressSetDelta{{Id: "web", Replace: &ringfencev1.AddressSet{Addresses: [][]byte{{1}}, Prefixes: []string{"x"}}}}},
+		{Sets: []*ringfencev1.AddressSetDelta{{Id: "web", Replace: &ringfencev1.AddressSet{Addresses: &ringfencev1.Addresses{Ipv4: []byte{1}}, Prefixes: []string{"x"}}}}},
 	} {
 		seed, err := proto.Marshal(w)
 		if err != nil {

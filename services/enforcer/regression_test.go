@@ -23,9 +23,9 @@ func TestASetSharedByTwoPoliciesReachesBoth(t *testing.T) {
 		t.Fatal(err)
 	}
 	for members := 1; members <= 2; members++ {
-		set := &ringfencev1.AddressSet{Id: "s"}
+		set := &ringfencev1.AddressSet{Id: "s", Addresses: &ringfencev1.Addresses{}}
 		for i := range members {
-			set.Addresses = append(set.Addresses, []byte{10, 0, 0, byte(i + 1)})
+			set.Addresses.Ipv4 = append(set.Addresses.Ipv4, 10, 0, 0, byte(i+1))
 		}
 		state := &eventlog.NodePolicy{Policies: policies, Sets: map[string]*ringfencev1.AddressSet{"s": set}}
 		for _, id := range []string{"first", "second"} {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/eventlog/eventlogtest"
 	"github.com/ringfence/ringfence/libs/service"
@@ -121,13 +121,12 @@ func ruleOf(id, set string, port uint32) *ringfencev1.PolicyRule {
 		{AddressSet: set, Ports: []*ringfencev1.PortRange{{Protocol: 6, Port: port}}}}}
 }
 
-func setMessage(id string, addresses []string) *ringfencev1.AddressSet {
-	s := &ringfencev1.AddressSet{Id: id}
-	for _, a := range addresses {
-		s.Addresses = append(s.Addresses, netip.MustParseAddr(a).AsSlice())
+func setMessage(id string, texts []string) *ringfencev1.AddressSet {
+	var members []netip.Addr
+	for _, a := range texts {
+		members = append(members, netip.MustParseAddr(a))
 	}
-	slices.SortFunc(s.Addresses, slices.Compare)
-	return s
+	return &ringfencev1.AddressSet{Id: id, Addresses: addresses.Of(members...)}
 }
 
 // publish sends the policy as one window, the way policy-store does.

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/eventlog"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -35,7 +36,7 @@ func enforcers(t *testing.T, p *process, n int) *crowd {
 			_ = eventlog.Follow(ctx, nc, fmt.Sprintf("node-%d", i), func(_ context.Context, s eventlog.NodePolicy) error {
 				peers := 0
 				for _, set := range s.Sets {
-					peers += len(set.GetAddresses())
+					peers += addresses.Len(set.GetAddresses())
 				}
 				c.pods[i].Store(int64(len(s.Plan.GetPods())))
 				c.peers[i].Store(int64(peers))

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/libs/eventlog"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -143,8 +144,8 @@ func (f *follower) holds(pods int) eventlog.NodePolicy {
 			return fmt.Errorf("window %d: %d pods, %d sets", last.Window, len(last.Plan.GetPods()), len(last.Sets))
 		}
 		for id, set := range last.Sets {
-			if len(set.GetAddresses()) != pods {
-				return fmt.Errorf("window %d: set %s has %d addresses", last.Window, id, len(set.GetAddresses()))
+			if addresses.Len(set.GetAddresses()) != pods {
+				return fmt.Errorf("window %d: set %s has %d addresses", last.Window, id, addresses.Len(set.GetAddresses()))
 			}
 		}
 		return nil

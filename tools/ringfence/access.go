@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -246,10 +247,9 @@ func (r *reach) peers(set string) []party {
 	}
 	var out []party
 	seen, outside := map[string]bool{}, ""
-	for _, address := range r.sets[set].GetAddresses() {
-		parsed, _ := netip.AddrFromSlice(address)
-		p := party{name: r.owners[parsed]}
-		if text := AddressName(address); p.name == "" && r.names[text] != "" {
+	for address := range addresses.All(r.sets[set].GetAddresses()) {
+		p := party{name: r.owners[address]}
+		if text := address.String(); p.name == "" && r.names[text] != "" {
 			p = party{name: r.names[text], at: r.names[text]}
 		} else if p.name == "" {
 			outside = cmp.Or(outside, text)

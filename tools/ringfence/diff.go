@@ -6,13 +6,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -338,19 +338,11 @@ func setChanges(before, after *side) []SetChange {
 
 // members gives what is in a set as text.
 func members(set *ringfencev1.AddressSet) []string {
-	out := make([]string, 0, len(set.GetAddresses())+len(set.GetPrefixes())+len(set.GetFqdns()))
-	for _, address := range set.GetAddresses() {
-		out = append(out, AddressName(address))
+	out := make([]string, 0, addresses.Len(set.GetAddresses())+len(set.GetPrefixes())+len(set.GetFqdns()))
+	for address := range addresses.All(set.GetAddresses()) {
+		out = append(out, address.String())
 	}
 	return append(append(out, set.GetPrefixes()...), set.GetFqdns()...)
-}
-
-// AddressName gives an address in its 4 or 16 bytes as text.
-func AddressName(address []byte) string {
-	if parsed, ok := netip.AddrFromSlice(address); ok {
-		return parsed.String()
-	}
-	return fmt.Sprintf("%x", address)
 }
 
 // missing gives what is in one list and not in the other.

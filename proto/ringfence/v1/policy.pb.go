@@ -7,11 +7,12 @@
 package ringfencev1
 
 import (
-	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
-	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
+
+	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
+	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 )
 
 const (
@@ -127,13 +128,68 @@ func (x *Version) GetSequence() uint64 {
 	return 0
 }
 
+// Addresses is a list of addresses without repeats: one after the other, in ascending order, in as few bytes as they have.
+// A cluster's policy holds millions, which nobody could afford as messages of their own.
+type Addresses struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ipv4 are 4 bytes each.
+	Ipv4 []byte `protobuf:"bytes,1,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
+	// ipv6 are 16 bytes each.
+	Ipv6          []byte `protobuf:"bytes,2,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Addresses) Reset() {
+	*x = Addresses{}
+	mi := &file_ringfence_v1_policy_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Addresses) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Addresses) ProtoMessage() {}
+
+func (x *Addresses) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_policy_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Addresses.ProtoReflect.Descriptor instead.
+func (*Addresses) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Addresses) GetIpv4() []byte {
+	if x != nil {
+		return x.Ipv4
+	}
+	return nil
+}
+
+func (x *Addresses) GetIpv6() []byte {
+	if x != nil {
+		return x.Ipv6
+	}
+	return nil
+}
+
 // AddressSet holds the addresses of all actors that a selector matches. Its id is a hash of the selector, so that equal
 // selectors share one set.
 type AddressSet struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// addresses are 4 or 16 bytes each, sorted.
-	Addresses [][]byte `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Addresses *Addresses             `protobuf:"bytes,6,opt,name=addresses,proto3" json:"addresses,omitempty"`
 	// prefixes are sorted, do not overlap, and are used by sets of address ranges only.
 	Prefixes []string `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// description says in words what the set holds, for people.
@@ -147,7 +203,7 @@ type AddressSet struct {
 
 func (x *AddressSet) Reset() {
 	*x = AddressSet{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[1]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -159,7 +215,7 @@ func (x *AddressSet) String() string {
 func (*AddressSet) ProtoMessage() {}
 
 func (x *AddressSet) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[1]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -172,7 +228,7 @@ func (x *AddressSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressSet.ProtoReflect.Descriptor instead.
 func (*AddressSet) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{1}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AddressSet) GetId() string {
@@ -182,7 +238,7 @@ func (x *AddressSet) GetId() string {
 	return ""
 }
 
-func (x *AddressSet) GetAddresses() [][]byte {
+func (x *AddressSet) GetAddresses() *Addresses {
 	if x != nil {
 		return x.Addresses
 	}
@@ -242,7 +298,7 @@ type WorkloadPolicy struct {
 
 func (x *WorkloadPolicy) Reset() {
 	*x = WorkloadPolicy{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[2]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -254,7 +310,7 @@ func (x *WorkloadPolicy) String() string {
 func (*WorkloadPolicy) ProtoMessage() {}
 
 func (x *WorkloadPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[2]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -267,7 +323,7 @@ func (x *WorkloadPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkloadPolicy.ProtoReflect.Descriptor instead.
 func (*WorkloadPolicy) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{2}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *WorkloadPolicy) GetId() string {
@@ -375,7 +431,7 @@ type PolicyRule struct {
 
 func (x *PolicyRule) Reset() {
 	*x = PolicyRule{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[3]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +443,7 @@ func (x *PolicyRule) String() string {
 func (*PolicyRule) ProtoMessage() {}
 
 func (x *PolicyRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[3]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +456,7 @@ func (x *PolicyRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyRule.ProtoReflect.Descriptor instead.
 func (*PolicyRule) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{3}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PolicyRule) GetId() string {
@@ -437,7 +493,7 @@ type PeerTerm struct {
 
 func (x *PeerTerm) Reset() {
 	*x = PeerTerm{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[4]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +505,7 @@ func (x *PeerTerm) String() string {
 func (*PeerTerm) ProtoMessage() {}
 
 func (x *PeerTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[4]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +518,7 @@ func (x *PeerTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerTerm.ProtoReflect.Descriptor instead.
 func (*PeerTerm) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{4}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PeerTerm) GetAddressSet() string {
@@ -504,7 +560,7 @@ type NodePlan struct {
 
 func (x *NodePlan) Reset() {
 	*x = NodePlan{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[5]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +572,7 @@ func (x *NodePlan) String() string {
 func (*NodePlan) ProtoMessage() {}
 
 func (x *NodePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[5]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +585,7 @@ func (x *NodePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePlan.ProtoReflect.Descriptor instead.
 func (*NodePlan) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{5}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *NodePlan) GetNode() string {
@@ -614,7 +670,7 @@ type NodePlanDelta struct {
 
 func (x *NodePlanDelta) Reset() {
 	*x = NodePlanDelta{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[6]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +682,7 @@ func (x *NodePlanDelta) String() string {
 func (*NodePlanDelta) ProtoMessage() {}
 
 func (x *NodePlanDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[6]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +695,7 @@ func (x *NodePlanDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePlanDelta.ProtoReflect.Descriptor instead.
 func (*NodePlanDelta) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{6}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodePlanDelta) GetNode() string {
@@ -709,7 +765,7 @@ type PodPlan struct {
 
 func (x *PodPlan) Reset() {
 	*x = PodPlan{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[7]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +777,7 @@ func (x *PodPlan) String() string {
 func (*PodPlan) ProtoMessage() {}
 
 func (x *PodPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[7]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +790,7 @@ func (x *PodPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodPlan.ProtoReflect.Descriptor instead.
 func (*PodPlan) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{7}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PodPlan) GetUid() string {
@@ -791,7 +847,7 @@ type ExposedPort struct {
 
 func (x *ExposedPort) Reset() {
 	*x = ExposedPort{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[8]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +859,7 @@ func (x *ExposedPort) String() string {
 func (*ExposedPort) ProtoMessage() {}
 
 func (x *ExposedPort) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[8]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +872,7 @@ func (x *ExposedPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExposedPort.ProtoReflect.Descriptor instead.
 func (*ExposedPort) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{8}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExposedPort) GetProtocol() uint32 {
@@ -847,7 +903,7 @@ type NamespacePolicy struct {
 
 func (x *NamespacePolicy) Reset() {
 	*x = NamespacePolicy{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[9]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +915,7 @@ func (x *NamespacePolicy) String() string {
 func (*NamespacePolicy) ProtoMessage() {}
 
 func (x *NamespacePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[9]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +928,7 @@ func (x *NamespacePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespacePolicy.ProtoReflect.Descriptor instead.
 func (*NamespacePolicy) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{9}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NamespacePolicy) GetNamespace() string {
@@ -916,7 +972,7 @@ type PodSignature struct {
 
 func (x *PodSignature) Reset() {
 	*x = PodSignature{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[10]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +984,7 @@ func (x *PodSignature) String() string {
 func (*PodSignature) ProtoMessage() {}
 
 func (x *PodSignature) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[10]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +997,7 @@ func (x *PodSignature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodSignature.ProtoReflect.Descriptor instead.
 func (*PodSignature) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{10}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PodSignature) GetHash() string {
@@ -972,7 +1028,7 @@ type SignaturesDelta struct {
 
 func (x *SignaturesDelta) Reset() {
 	*x = SignaturesDelta{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1040,7 @@ func (x *SignaturesDelta) String() string {
 func (*SignaturesDelta) ProtoMessage() {}
 
 func (x *SignaturesDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[11]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1053,7 @@ func (x *SignaturesDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignaturesDelta.ProtoReflect.Descriptor instead.
 func (*SignaturesDelta) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{11}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SignaturesDelta) GetNamespace() string {
@@ -1033,7 +1089,7 @@ type Namespaces struct {
 
 func (x *Namespaces) Reset() {
 	*x = Namespaces{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1101,7 @@ func (x *Namespaces) String() string {
 func (*Namespaces) ProtoMessage() {}
 
 func (x *Namespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[12]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1114,7 @@ func (x *Namespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Namespaces.ProtoReflect.Descriptor instead.
 func (*Namespaces) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{12}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Namespaces) GetNamespaces() []*NamespacePolicy {
@@ -1101,7 +1157,7 @@ type Window struct {
 
 func (x *Window) Reset() {
 	*x = Window{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1169,7 @@ func (x *Window) String() string {
 func (*Window) ProtoMessage() {}
 
 func (x *Window) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[13]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1182,7 @@ func (x *Window) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Window.ProtoReflect.Descriptor instead.
 func (*Window) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{13}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Window) GetNumber() uint64 {
@@ -1205,8 +1261,8 @@ type AddressSetDelta struct {
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// replace, where present, is the whole set: a new one, or one whose prefixes changed.
 	Replace *AddressSet `protobuf:"bytes,2,opt,name=replace,proto3" json:"replace,omitempty"`
-	Added   [][]byte    `protobuf:"bytes,3,rep,name=added,proto3" json:"added,omitempty"`
-	Removed [][]byte    `protobuf:"bytes,4,rep,name=removed,proto3" json:"removed,omitempty"`
+	Added   *Addresses  `protobuf:"bytes,6,opt,name=added,proto3" json:"added,omitempty"`
+	Removed *Addresses  `protobuf:"bytes,7,opt,name=removed,proto3" json:"removed,omitempty"`
 	// deleted says that nothing refers to the set any more.
 	Deleted       bool `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1215,7 +1271,7 @@ type AddressSetDelta struct {
 
 func (x *AddressSetDelta) Reset() {
 	*x = AddressSetDelta{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1283,7 @@ func (x *AddressSetDelta) String() string {
 func (*AddressSetDelta) ProtoMessage() {}
 
 func (x *AddressSetDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[14]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1296,7 @@ func (x *AddressSetDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressSetDelta.ProtoReflect.Descriptor instead.
 func (*AddressSetDelta) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{14}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AddressSetDelta) GetId() string {
@@ -1257,14 +1313,14 @@ func (x *AddressSetDelta) GetReplace() *AddressSet {
 	return nil
 }
 
-func (x *AddressSetDelta) GetAdded() [][]byte {
+func (x *AddressSetDelta) GetAdded() *Addresses {
 	if x != nil {
 		return x.Added
 	}
 	return nil
 }
 
-func (x *AddressSetDelta) GetRemoved() [][]byte {
+func (x *AddressSetDelta) GetRemoved() *Addresses {
 	if x != nil {
 		return x.Removed
 	}
@@ -1298,7 +1354,7 @@ type PolicyHead struct {
 
 func (x *PolicyHead) Reset() {
 	*x = PolicyHead{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1310,7 +1366,7 @@ func (x *PolicyHead) String() string {
 func (*PolicyHead) ProtoMessage() {}
 
 func (x *PolicyHead) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1379,7 @@ func (x *PolicyHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyHead.ProtoReflect.Descriptor instead.
 func (*PolicyHead) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PolicyHead) GetWindow() uint64 {
@@ -1389,7 +1445,7 @@ type StoredAddressSet struct {
 
 func (x *StoredAddressSet) Reset() {
 	*x = StoredAddressSet{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1457,7 @@ func (x *StoredAddressSet) String() string {
 func (*StoredAddressSet) ProtoMessage() {}
 
 func (x *StoredAddressSet) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1470,7 @@ func (x *StoredAddressSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredAddressSet.ProtoReflect.Descriptor instead.
 func (*StoredAddressSet) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{16}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StoredAddressSet) GetWindow() uint64 {
@@ -1449,7 +1505,7 @@ type StoredWorkloadPolicy struct {
 
 func (x *StoredWorkloadPolicy) Reset() {
 	*x = StoredWorkloadPolicy{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1517,7 @@ func (x *StoredWorkloadPolicy) String() string {
 func (*StoredWorkloadPolicy) ProtoMessage() {}
 
 func (x *StoredWorkloadPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1530,7 @@ func (x *StoredWorkloadPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredWorkloadPolicy.ProtoReflect.Descriptor instead.
 func (*StoredWorkloadPolicy) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{17}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StoredWorkloadPolicy) GetWindow() uint64 {
@@ -1502,7 +1558,7 @@ type StoredNamespaces struct {
 
 func (x *StoredNamespaces) Reset() {
 	*x = StoredNamespaces{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1570,7 @@ func (x *StoredNamespaces) String() string {
 func (*StoredNamespaces) ProtoMessage() {}
 
 func (x *StoredNamespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1583,7 @@ func (x *StoredNamespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredNamespaces.ProtoReflect.Descriptor instead.
 func (*StoredNamespaces) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{18}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StoredNamespaces) GetWindow() uint64 {
@@ -1564,7 +1620,7 @@ type SnapshotInfo struct {
 
 func (x *SnapshotInfo) Reset() {
 	*x = SnapshotInfo{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1632,7 @@ func (x *SnapshotInfo) String() string {
 func (*SnapshotInfo) ProtoMessage() {}
 
 func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1645,7 @@ func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotInfo.ProtoReflect.Descriptor instead.
 func (*SnapshotInfo) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{19}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SnapshotInfo) GetVersion() *Version {
@@ -1651,7 +1707,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1719,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1732,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{20}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SnapshotChunk) GetEntries() []*SnapshotEntry {
@@ -1701,7 +1757,7 @@ type SnapshotEntry struct {
 
 func (x *SnapshotEntry) Reset() {
 	*x = SnapshotEntry{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +1769,7 @@ func (x *SnapshotEntry) String() string {
 func (*SnapshotEntry) ProtoMessage() {}
 
 func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +1782,7 @@ func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEntry.ProtoReflect.Descriptor instead.
 func (*SnapshotEntry) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{21}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SnapshotEntry) GetSubject() string {
@@ -1764,14 +1820,17 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"\x19ringfence/v1/policy.proto\x12\fringfence.v1\x1a\x16ringfence/v1/pce.proto\"G\n" +
 	"\aVersion\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\x8e\x01\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"3\n" +
+	"\tAddresses\x12\x12\n" +
+	"\x04ipv4\x18\x01 \x01(\fR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\x02 \x01(\fR\x04ipv6\"\xad\x01\n" +
 	"\n" +
 	"AddressSet\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
-	"\taddresses\x18\x02 \x03(\fR\taddresses\x12\x1a\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
+	"\taddresses\x18\x06 \x01(\v2\x17.ringfence.v1.AddressesR\taddresses\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12 \n" +
 	"\vdescription\x18\x04 \x01(\tR\vdescription\x12\x14\n" +
-	"\x05fqdns\x18\x05 \x03(\tR\x05fqdns\"\xfd\x04\n" +
+	"\x05fqdns\x18\x05 \x03(\tR\x05fqdnsJ\x04\b\x02\x10\x03\"\xfd\x04\n" +
 	"\x0eWorkloadPolicy\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x121\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\x04mode\x12\x16\n" +
@@ -1859,13 +1918,13 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"namespaces\x12/\n" +
 	"\x13provisioned_version\x18\t \x01(\x03R\x12provisionedVersion\x12\x18\n" +
 	"\asettled\x18\n" +
-	" \x01(\x04R\asettled\"\x9f\x01\n" +
+	" \x01(\x04R\asettled\"\xdd\x01\n" +
 	"\x0fAddressSetDelta\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
-	"\areplace\x18\x02 \x01(\v2\x18.ringfence.v1.AddressSetR\areplace\x12\x14\n" +
-	"\x05added\x18\x03 \x03(\fR\x05added\x12\x18\n" +
-	"\aremoved\x18\x04 \x03(\fR\aremoved\x12\x18\n" +
-	"\adeleted\x18\x05 \x01(\bR\adeleted\"\xe8\x01\n" +
+	"\areplace\x18\x02 \x01(\v2\x18.ringfence.v1.AddressSetR\areplace\x12-\n" +
+	"\x05added\x18\x06 \x01(\v2\x17.ringfence.v1.AddressesR\x05added\x121\n" +
+	"\aremoved\x18\a \x01(\v2\x17.ringfence.v1.AddressesR\aremoved\x12\x18\n" +
+	"\adeleted\x18\x05 \x01(\bR\adeletedJ\x04\b\x03\x10\x04J\x04\b\x04\x10\x05\"\xe8\x01\n" +
 	"\n" +
 	"PolicyHead\x12\x16\n" +
 	"\x06window\x18\x01 \x01(\x04R\x06window\x12/\n" +
@@ -1920,70 +1979,74 @@ func file_ringfence_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_ringfence_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ringfence_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_ringfence_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_ringfence_v1_policy_proto_goTypes = []any{
 	(DegradedPolicy)(0),          // 0: ringfence.v1.DegradedPolicy
 	(*Version)(nil),              // 1: ringfence.v1.Version
-	(*AddressSet)(nil),           // 2: ringfence.v1.AddressSet
-	(*WorkloadPolicy)(nil),       // 3: ringfence.v1.WorkloadPolicy
-	(*PolicyRule)(nil),           // 4: ringfence.v1.PolicyRule
-	(*PeerTerm)(nil),             // 5: ringfence.v1.PeerTerm
-	(*NodePlan)(nil),             // 6: ringfence.v1.NodePlan
-	(*NodePlanDelta)(nil),        // 7: ringfence.v1.NodePlanDelta
-	(*PodPlan)(nil),              // 8: ringfence.v1.PodPlan
-	(*ExposedPort)(nil),          // 9: ringfence.v1.ExposedPort
-	(*NamespacePolicy)(nil),      // 10: ringfence.v1.NamespacePolicy
-	(*PodSignature)(nil),         // 11: ringfence.v1.PodSignature
-	(*SignaturesDelta)(nil),      // 12: ringfence.v1.SignaturesDelta
-	(*Namespaces)(nil),           // 13: ringfence.v1.Namespaces
-	(*Window)(nil),               // 14: ringfence.v1.Window
-	(*AddressSetDelta)(nil),      // 15: ringfence.v1.AddressSetDelta
-	(*PolicyHead)(nil),           // 16: ringfence.v1.PolicyHead
-	(*StoredAddressSet)(nil),     // 17: ringfence.v1.StoredAddressSet
-	(*StoredWorkloadPolicy)(nil), // 18: ringfence.v1.StoredWorkloadPolicy
-	(*StoredNamespaces)(nil),     // 19: ringfence.v1.StoredNamespaces
-	(*SnapshotInfo)(nil),         // 20: ringfence.v1.SnapshotInfo
-	(*SnapshotChunk)(nil),        // 21: ringfence.v1.SnapshotChunk
-	(*SnapshotEntry)(nil),        // 22: ringfence.v1.SnapshotEntry
-	(EnforcementMode)(0),         // 23: ringfence.v1.EnforcementMode
-	(*PortRange)(nil),            // 24: ringfence.v1.PortRange
+	(*Addresses)(nil),            // 2: ringfence.v1.Addresses
+	(*AddressSet)(nil),           // 3: ringfence.v1.AddressSet
+	(*WorkloadPolicy)(nil),       // 4: ringfence.v1.WorkloadPolicy
+	(*PolicyRule)(nil),           // 5: ringfence.v1.PolicyRule
+	(*PeerTerm)(nil),             // 6: ringfence.v1.PeerTerm
+	(*NodePlan)(nil),             // 7: ringfence.v1.NodePlan
+	(*NodePlanDelta)(nil),        // 8: ringfence.v1.NodePlanDelta
+	(*PodPlan)(nil),              // 9: ringfence.v1.PodPlan
+	(*ExposedPort)(nil),          // 10: ringfence.v1.ExposedPort
+	(*NamespacePolicy)(nil),      // 11: ringfence.v1.NamespacePolicy
+	(*PodSignature)(nil),         // 12: ringfence.v1.PodSignature
+	(*SignaturesDelta)(nil),      // 13: ringfence.v1.SignaturesDelta
+	(*Namespaces)(nil),           // 14: ringfence.v1.Namespaces
+	(*Window)(nil),               // 15: ringfence.v1.Window
+	(*AddressSetDelta)(nil),      // 16: ringfence.v1.AddressSetDelta
+	(*PolicyHead)(nil),           // 17: ringfence.v1.PolicyHead
+	(*StoredAddressSet)(nil),     // 18: ringfence.v1.StoredAddressSet
+	(*StoredWorkloadPolicy)(nil), // 19: ringfence.v1.StoredWorkloadPolicy
+	(*StoredNamespaces)(nil),     // 20: ringfence.v1.StoredNamespaces
+	(*SnapshotInfo)(nil),         // 21: ringfence.v1.SnapshotInfo
+	(*SnapshotChunk)(nil),        // 22: ringfence.v1.SnapshotChunk
+	(*SnapshotEntry)(nil),        // 23: ringfence.v1.SnapshotEntry
+	(EnforcementMode)(0),         // 24: ringfence.v1.EnforcementMode
+	(*PortRange)(nil),            // 25: ringfence.v1.PortRange
 }
 var file_ringfence_v1_policy_proto_depIdxs = []int32{
-	23, // 0: ringfence.v1.WorkloadPolicy.mode:type_name -> ringfence.v1.EnforcementMode
-	4,  // 1: ringfence.v1.WorkloadPolicy.inbound:type_name -> ringfence.v1.PolicyRule
-	4,  // 2: ringfence.v1.WorkloadPolicy.outbound:type_name -> ringfence.v1.PolicyRule
-	4,  // 3: ringfence.v1.WorkloadPolicy.inbound_override_deny:type_name -> ringfence.v1.PolicyRule
-	4,  // 4: ringfence.v1.WorkloadPolicy.outbound_override_deny:type_name -> ringfence.v1.PolicyRule
-	4,  // 5: ringfence.v1.WorkloadPolicy.inbound_deny:type_name -> ringfence.v1.PolicyRule
-	4,  // 6: ringfence.v1.WorkloadPolicy.outbound_deny:type_name -> ringfence.v1.PolicyRule
-	0,  // 7: ringfence.v1.WorkloadPolicy.degraded:type_name -> ringfence.v1.DegradedPolicy
-	5,  // 8: ringfence.v1.PolicyRule.terms:type_name -> ringfence.v1.PeerTerm
-	24, // 9: ringfence.v1.PeerTerm.ports:type_name -> ringfence.v1.PortRange
-	1,  // 10: ringfence.v1.NodePlan.version:type_name -> ringfence.v1.Version
-	8,  // 11: ringfence.v1.NodePlan.pods:type_name -> ringfence.v1.PodPlan
-	8,  // 12: ringfence.v1.NodePlanDelta.pods:type_name -> ringfence.v1.PodPlan
-	9,  // 13: ringfence.v1.PodPlan.exposed:type_name -> ringfence.v1.ExposedPort
-	23, // 14: ringfence.v1.NamespacePolicy.mode:type_name -> ringfence.v1.EnforcementMode
-	11, // 15: ringfence.v1.NamespacePolicy.signatures:type_name -> ringfence.v1.PodSignature
-	11, // 16: ringfence.v1.SignaturesDelta.changed:type_name -> ringfence.v1.PodSignature
-	10, // 17: ringfence.v1.Namespaces.namespaces:type_name -> ringfence.v1.NamespacePolicy
-	23, // 18: ringfence.v1.Namespaces.start_policy:type_name -> ringfence.v1.EnforcementMode
-	1,  // 19: ringfence.v1.Window.version:type_name -> ringfence.v1.Version
-	15, // 20: ringfence.v1.Window.sets:type_name -> ringfence.v1.AddressSetDelta
-	3,  // 21: ringfence.v1.Window.policies:type_name -> ringfence.v1.WorkloadPolicy
-	13, // 22: ringfence.v1.Window.namespaces:type_name -> ringfence.v1.Namespaces
-	2,  // 23: ringfence.v1.AddressSetDelta.replace:type_name -> ringfence.v1.AddressSet
-	1,  // 24: ringfence.v1.PolicyHead.version:type_name -> ringfence.v1.Version
-	2,  // 25: ringfence.v1.StoredAddressSet.set:type_name -> ringfence.v1.AddressSet
-	3,  // 26: ringfence.v1.StoredWorkloadPolicy.policy:type_name -> ringfence.v1.WorkloadPolicy
-	13, // 27: ringfence.v1.StoredNamespaces.namespaces:type_name -> ringfence.v1.Namespaces
-	1,  // 28: ringfence.v1.SnapshotInfo.version:type_name -> ringfence.v1.Version
-	22, // 29: ringfence.v1.SnapshotChunk.entries:type_name -> ringfence.v1.SnapshotEntry
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	2,  // 0: ringfence.v1.AddressSet.addresses:type_name -> ringfence.v1.Addresses
+	24, // 1: ringfence.v1.WorkloadPolicy.mode:type_name -> ringfence.v1.EnforcementMode
+	5,  // 2: ringfence.v1.WorkloadPolicy.inbound:type_name -> ringfence.v1.PolicyRule
+	5,  // 3: ringfence.v1.WorkloadPolicy.outbound:type_name -> ringfence.v1.PolicyRule
+	5,  // 4: ringfence.v1.WorkloadPolicy.inbound_override_deny:type_name -> ringfence.v1.PolicyRule
+	5,  // 5: ringfence.v1.WorkloadPolicy.outbound_override_deny:type_name -> ringfence.v1.PolicyRule
+	5,  // 6: ringfence.v1.WorkloadPolicy.inbound_deny:type_name -> ringfence.v1.PolicyRule
+	5,  // 7: ringfence.v1.WorkloadPolicy.outbound_deny:type_name -> ringfence.v1.PolicyRule
+	0,  // 8: ringfence.v1.WorkloadPolicy.degraded:type_name -> ringfence.v1.DegradedPolicy
+	6,  // 9: ringfence.v1.PolicyRule.terms:type_name -> ringfence.v1.PeerTerm
+	25, // 10: ringfence.v1.PeerTerm.ports:type_name -> ringfence.v1.PortRange
+	1,  // 11: ringfence.v1.NodePlan.version:type_name -> ringfence.v1.Version
+	9,  // 12: ringfence.v1.NodePlan.pods:type_name -> ringfence.v1.PodPlan
+	9,  // 13: ringfence.v1.NodePlanDelta.pods:type_name -> ringfence.v1.PodPlan
+	10, // 14: ringfence.v1.PodPlan.exposed:type_name -> ringfence.v1.ExposedPort
+	24, // 15: ringfence.v1.NamespacePolicy.mode:type_name -> ringfence.v1.EnforcementMode
+	12, // 16: ringfence.v1.NamespacePolicy.signatures:type_name -> ringfence.v1.PodSignature
+	12, // 17: ringfence.v1.SignaturesDelta.changed:type_name -> ringfence.v1.PodSignature
+	11, // 18: ringfence.v1.Namespaces.namespaces:type_name -> ringfence.v1.NamespacePolicy
+	24, // 19: ringfence.v1.Namespaces.start_policy:type_name -> ringfence.v1.EnforcementMode
+	1,  // 20: ringfence.v1.Window.version:type_name -> ringfence.v1.Version
+	16, // 21: ringfence.v1.Window.sets:type_name -> ringfence.v1.AddressSetDelta
+	4,  // 22: ringfence.v1.Window.policies:type_name -> ringfence.v1.WorkloadPolicy
+	14, // 23: ringfence.v1.Window.namespaces:type_name -> ringfence.v1.Namespaces
+	3,  // 24: ringfence.v1.AddressSetDelta.replace:type_name -> ringfence.v1.AddressSet
+	2,  // 25: ringfence.v1.AddressSetDelta.added:type_name -> ringfence.v1.Addresses
+	2,  // 26: ringfence.v1.AddressSetDelta.removed:type_name -> ringfence.v1.Addresses
+	1,  // 27: ringfence.v1.PolicyHead.version:type_name -> ringfence.v1.Version
+	3,  // 28: ringfence.v1.StoredAddressSet.set:type_name -> ringfence.v1.AddressSet
+	4,  // 29: ringfence.v1.StoredWorkloadPolicy.policy:type_name -> ringfence.v1.WorkloadPolicy
+	14, // 30: ringfence.v1.StoredNamespaces.namespaces:type_name -> ringfence.v1.Namespaces
+	1,  // 31: ringfence.v1.SnapshotInfo.version:type_name -> ringfence.v1.Version
+	23, // 32: ringfence.v1.SnapshotChunk.entries:type_name -> ringfence.v1.SnapshotEntry
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_policy_proto_init() }
@@ -1998,7 +2061,7 @@ func file_ringfence_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_policy_proto_rawDesc), len(file_ringfence_v1_policy_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

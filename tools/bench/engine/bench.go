@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/tools/bench/workload"
 )
@@ -67,7 +68,7 @@ func count(d clas.Delta) Output {
 		out.Rules += len(p.GetInbound()) + len(p.GetOutbound())
 	}
 	for _, s := range d.Sets {
-		out.Members += len(s.GetReplace().GetAddresses()) + len(s.GetAdded())
+		out.Members += addresses.Len(s.GetReplace().GetAddresses()) + addresses.Len(s.GetAdded())
 	}
 	for _, p := range d.Plans {
 		out.Pods += len(p.GetPods())

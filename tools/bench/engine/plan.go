@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"github.com/ringfence/ringfence/tools/bench/workload"
@@ -81,7 +82,7 @@ func (v *View) gather(plan *ringfencev1.NodePlan, policies map[string]*ringfence
 	for id := range referred {
 		s := sets[id]
 		v.Sets++
-		v.Members += len(s.GetAddresses()) + len(s.GetPrefixes())
+		v.Members += addresses.Len(s.GetAddresses()) + len(s.GetPrefixes())
 		v.Bytes += proto.Size(s)
 	}
 }

@@ -101,7 +101,7 @@ func publisher(l *eventlog.Log) func(context.Context, uint64) error {
 		window := &ringfencev1.Window{Number: number, Version: version}
 		for i := range windowSets {
 			address := binary.BigEndian.AppendUint32(nil, 10<<24|uint32(number))
-			window.Sets = append(window.Sets, &ringfencev1.AddressSetDelta{Id: fmt.Sprintf("s%016x", i), Added: [][]byte{address}})
+			window.Sets = append(window.Sets, &ringfencev1.AddressSetDelta{Id: fmt.Sprintf("s%016x", i), Added: &ringfencev1.Addresses{Ipv4: address}})
 		}
 		head := &ringfencev1.PolicyHead{Version: version, Synced: []string{"pce-bridge", "watcher"}}
 		return l.PublishWindow(ctx, window, eventlog.Objects{}, head, nil)

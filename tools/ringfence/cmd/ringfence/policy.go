@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/ringfence/ringfence/libs/addresses"
 	"github.com/ringfence/ringfence/libs/clas"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"github.com/ringfence/ringfence/tools/ringfence"
@@ -111,10 +112,10 @@ func ruleStates(rules []*ringfencev1.PolicyRule) []ruleState {
 func setStates(policy clas.Policy, whole bool) []setState {
 	states := []setState{}
 	for _, set := range policy.Sets {
-		state := setState{ID: set.GetId(), Description: set.GetDescription(), Size: len(set.GetAddresses()) + len(set.GetPrefixes()) + len(set.GetFqdns())}
+		state := setState{ID: set.GetId(), Description: set.GetDescription(), Size: addresses.Len(set.GetAddresses()) + len(set.GetPrefixes()) + len(set.GetFqdns())}
 		if whole {
-			for _, address := range set.GetAddresses() {
-				state.Members = append(state.Members, ringfence.AddressName(address))
+			for address := range addresses.All(set.GetAddresses()) {
+				state.Members = append(state.Members, address.String())
 			}
 			state.Members = append(append(state.Members, set.GetPrefixes()...), set.GetFqdns()...)
 		}
