@@ -214,8 +214,8 @@ func (f *follower) fetchNamespaces(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("join: %w", err)
 	}
-	if stored.GetWindow() >= f.state.namespaces.window {
-		f.state.namespaces = held[*ringfencev1.Namespaces]{stored.GetNamespaces(), stored.GetWindow()}
+	if stored.GetWindow() >= f.state.listed {
+		f.state.namespaces, f.state.listed = stored.GetNamespaces(), stored.GetWindow()
 	}
 	return nil
 }

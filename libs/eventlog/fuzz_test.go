@@ -59,7 +59,7 @@ func FuzzWindow(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		s := newNodeState("n", &ringfencev1.PolicyHead{Window: 1, Version: &ringfencev1.Version{Incarnation: "i", Sequence: 1}})
 		s.plan.Pods, s.plan.NodePolicy = []*ringfencev1.PodPlan{{Uid: "u", Policy: "p"}}, "q"
-		s.sets["s"] = held[*ringfencev1.AddressSet]{set, 1}
+		s.sets.put("s", set)
 		before := proto.CloneOf(set)
 		var parts assembly
 		for _, data := range [][]byte{first, second} {
@@ -80,9 +80,9 @@ func FuzzWindow(f *testing.F) {
 				t.Fatalf("window %d after %d: applied %v, %v", s.window, window, applied, err)
 			}
 			s.missing()
-			for id, h := range s.sets {
-				if h.value.GetId() != id {
-					t.Fatalf("set %q is held as %q", h.value.GetId(), id)
+			for id, h := range s.sets.held {
+				if h.GetId() != id {
+					t.Fatalf("set %q is held as %q", h.GetId(), id)
 				}
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/ringfence/ringfence/libs/addresses"
@@ -29,12 +28,6 @@ type NodePolicy struct {
 // errJoinAnew says that what is held does not fit what came, so that only a new join helps.
 var errJoinAnew = errors.New("join anew")
 
-// held is an object together with the last window that is in it.
-type held[T any] struct {
-	value  T
-	window uint64
-}
-
 // nodeState is what a follower holds between messages. It is pure: it is told what came and says what it lacks.
 // Objects are never changed in place, for they are shared with the states that were delivered.
 type nodeState struct {
@@ -47,9 +40,12 @@ type nodeState struct {
 	plan       *ringfencev1.NodePlan   // of window 0 until the log's is known
 	pending    []*ringfencev1.NodePlan // of windows that have not come yet, in their order
 	unsure     bool                    // the plan was replaced before it was seen: it is known again at one of the pending ones
-	policies   map[string]held[*ringfencev1.WorkloadPolicy]
-	sets       map[string]held[*ringfencev1.AddressSet]
-	namespaces held[*ringfencev1.Namespaces]
+	policies   objects[*ringfencev1.WorkloadPolicy]
+	sets       objects[*ringfencev1.AddressSet]
+	namespaces *ringfencev1.Namespaces
+	listed     uint64 // the last window that is in namespaces
+	// complete says that just what the plan refers to is held. Most windows change addresses alone, and leave it so.
+	complete bool
 	// recent is the window that was applied last: what it brought whole need not be fetched.
 	recent *ringfencev1.Window
 	// refers is what the plan refers to, nil where it must be found anew.
@@ -65,8 +61,6 @@ func newNodeState(node string, head *ringfencev1.PolicyHead) *nodeState {
 		plan: &ringfencev1.NodePlan{
 			Node: node, Version: head.GetVersion(), ProvisionedVersion: head.GetProvisionedVersion(),
 		},
-		policies: map[string]held[*ringfencev1.WorkloadPolicy]{},
-		sets:     map[string]held[*ringfencev1.AddressSet]{},
 	}
 }
 
@@ -99,38 +93,38 @@ func (s *nodeState) applyWindow(w *ringfencev1.Window) (bool, error) {
 	}
 	s.applySets(w)
 	for _, p := range w.GetPolicies() {
-		if h, ok := s.policies[p.GetId()]; ok && h.window < w.GetNumber() {
-			s.setPolicy(p, w.GetNumber())
+		if s.policies.takesFrom(p.GetId(), w.GetNumber()) {
+			s.policies.put(p.GetId(), p)
+			s.refersAnew()
 		}
 	}
 	for _, id := range w.GetRemovedPolicies() {
-		if h, ok := s.policies[id]; ok && h.window < w.GetNumber() {
-			delete(s.policies, id)
-			s.refers = nil
+		if s.policies.takesFrom(id, w.GetNumber()) {
+			s.policies.remove(id)
+			s.refersAnew()
 		}
 	}
-	if ns := w.GetNamespaces(); ns != nil && s.namespaces.window < w.GetNumber() {
-		s.namespaces = held[*ringfencev1.Namespaces]{ns, w.GetNumber()}
+	if ns := w.GetNamespaces(); ns != nil && s.listed < w.GetNumber() {
+		s.namespaces, s.listed = ns, w.GetNumber()
 	}
 	s.everywhere = max(s.everywhere, w.GetSettled())
 	s.window, s.version, s.provisioned, s.recent = w.GetNumber(), w.GetVersion(), w.GetProvisionedVersion(), w
+	s.policies.reached(s.window)
+	s.sets.reached(s.window)
 	s.promote()
 	return true, nil
 }
 
 func (s *nodeState) applySets(w *ringfencev1.Window) {
-	fresh := map[string]bool{} // a set can be changed by several deltas of one window
 	for _, d := range w.GetSets() {
-		h, ok := s.sets[d.GetId()]
-		if !ok || (h.window >= w.GetNumber() && !fresh[d.GetId()]) {
-			continue
+		switch {
+		case !s.sets.takesFrom(d.GetId(), w.GetNumber()):
+		case d.GetDeleted():
+			s.sets.remove(d.GetId())
+			s.complete = false
+		default:
+			s.sets.put(d.GetId(), ChangeSet(s.sets.held[d.GetId()], d))
 		}
-		if d.GetDeleted() {
-			delete(s.sets, d.GetId())
-			continue
-		}
-		fresh[d.GetId()] = true
-		s.sets[d.GetId()] = held[*ringfencev1.AddressSet]{ChangeSet(h.value, d), w.GetNumber()}
 	}
 }
 
@@ -184,38 +178,33 @@ func (s *nodeState) promote() bool {
 	if n == 0 {
 		return false
 	}
-	s.plan, s.pending, s.refers, s.unsure = s.pending[n-1], s.pending[n:], nil, false
+	s.plan, s.pending, s.unsure = s.pending[n-1], s.pending[n:], false
+	s.refersAnew()
 	return true
 }
 
 // missing gives the ids of what the plan refers to and is not held, sorted: policies first, for only they tell which
 // sets are needed. What the latest window brought whole is taken from there.
 func (s *nodeState) missing() (policies, sets []string) {
+	if s.complete {
+		return nil, nil
+	}
 	s.takeRecent()
 	wantPolicies, wantSets := s.wanted()
-	return lacking(wantPolicies, s.policies), lacking(wantSets, s.sets)
-}
-
-func lacking[T any](want map[string]bool, have map[string]held[T]) []string {
-	var out []string
-	for id := range want {
-		if _, ok := have[id]; !ok {
-			out = append(out, id)
-		}
+	policies, sets = s.policies.lacking(wantPolicies), s.sets.lacking(wantSets)
+	if len(policies)+len(sets) == 0 {
+		s.policies.keepOnly(wantPolicies)
+		s.sets.keepOnly(wantSets)
+		s.complete = true
 	}
-	slices.Sort(out)
-	return out
+	return policies, sets
 }
 
-// setPolicy holds a policy as of a window.
-func (s *nodeState) setPolicy(p *ringfencev1.WorkloadPolicy, window uint64) {
-	s.policies[p.GetId()] = held[*ringfencev1.WorkloadPolicy]{p, window}
-	s.refers = nil
-}
+// refersAnew forgets what the plan refers to, because it, or a policy that it names, is another.
+func (s *nodeState) refersAnew() { s.refers, s.complete = nil, false }
 
 // wanted gives the ids that the plan refers to, as far as the policies are held; they must not be changed. The signatures of
-// namespaces name policies of the whole cluster, and are not followed: those that the node uses are in its plan. Most
-// windows change addresses alone, and then the answer is the one before.
+// namespaces name policies of the whole cluster, and are not followed: those that the node uses are in its plan.
 func (s *nodeState) wanted() (policies, sets map[string]bool) {
 	if s.refers == nil {
 		s.refers = s.references()
@@ -232,7 +221,7 @@ func (s *nodeState) references() *references {
 		policies[id] = true
 	}
 	for id := range policies {
-		for _, rule := range rulesOf(s.policies[id].value) {
+		for _, rule := range rulesOf(s.policies.held[id]) {
 			for _, term := range rule.GetTerms() {
 				sets[term.GetAddressSet()] = true
 			}
@@ -254,13 +243,14 @@ func (s *nodeState) takeRecent() {
 	}
 	policies, _ := s.wanted()
 	for _, p := range s.recent.GetPolicies() {
-		if _, ok := s.policies[p.GetId()]; !ok && policies[p.GetId()] {
-			s.setPolicy(p, s.recent.GetNumber())
+		if _, ok := s.policies.held[p.GetId()]; !ok && policies[p.GetId()] {
+			s.policies.put(p.GetId(), p)
+			s.refersAnew()
 		}
 	}
 	_, sets := s.wanted()
 	for i, d := range s.recent.GetSets() {
-		if _, ok := s.sets[d.GetId()]; ok || !sets[d.GetId()] || d.GetReplace() == nil {
+		if _, ok := s.sets.held[d.GetId()]; ok || !sets[d.GetId()] || d.GetReplace() == nil {
 			continue
 		}
 		set := d.GetReplace()
@@ -269,7 +259,7 @@ func (s *nodeState) takeRecent() {
 				set = ChangeSet(set, more)
 			}
 		}
-		s.sets[d.GetId()] = held[*ringfencev1.AddressSet]{set, s.recent.GetNumber()}
+		s.sets.put(d.GetId(), set)
 	}
 }
 
@@ -277,7 +267,8 @@ func (s *nodeState) addPolicy(id string, stored *ringfencev1.StoredWorkloadPolic
 	if stored.GetPolicy().GetId() != id {
 		return fmt.Errorf("workload policy %s: holds %q", id, stored.GetPolicy().GetId())
 	}
-	s.setPolicy(stored.GetPolicy(), stored.GetWindow())
+	s.policies.fetched(id, stored.GetPolicy(), stored.GetWindow(), s.window)
+	s.refersAnew()
 	return nil
 }
 
@@ -288,40 +279,22 @@ func (s *nodeState) addSet(id string, window uint64, set *ringfencev1.AddressSet
 	if err := addresses.Check(set.GetAddresses()); err != nil {
 		return fmt.Errorf("address set %s: %w", id, err)
 	}
-	s.sets[id] = held[*ringfencev1.AddressSet]{set, window}
+	s.sets.fetched(id, set, window, s.window)
 	return nil
 }
 
-// settled says whether all that is held is of one window: an object that was fetched can be ahead of it. It drops what
-// the plan does not refer to. Call it when nothing is missing.
+// settled says whether all that is held is of one window: an object that was fetched can be ahead of it. Call it when
+// nothing is missing.
 func (s *nodeState) settled() bool {
 	if s.unsure || s.plan.GetWindow() == 0 && len(s.pending) > 0 {
 		return false // there is a plan, only not for this window any more
 	}
-	policies, sets := s.wanted()
-	maps.DeleteFunc(s.policies, func(id string, _ held[*ringfencev1.WorkloadPolicy]) bool { return !policies[id] })
-	maps.DeleteFunc(s.sets, func(id string, _ held[*ringfencev1.AddressSet]) bool { return !sets[id] })
-	newest := s.namespaces.window
-	for _, h := range s.policies {
-		newest = max(newest, h.window)
-	}
-	for _, h := range s.sets {
-		newest = max(newest, h.window)
-	}
-	return newest <= s.window
+	return s.listed <= s.window && len(s.policies.ahead) == 0 && len(s.sets.ahead) == 0
 }
 
 func (s *nodeState) snapshot() NodePolicy {
-	p := NodePolicy{
-		Plan: s.plan, Namespaces: s.namespaces.value, Version: s.version, Window: s.window, ProvisionedVersion: s.provisioned, Settled: s.everywhere,
-		Policies: make(map[string]*ringfencev1.WorkloadPolicy, len(s.policies)),
-		Sets:     make(map[string]*ringfencev1.AddressSet, len(s.sets)),
+	return NodePolicy{
+		Plan: s.plan, Namespaces: s.namespaces, Version: s.version, Window: s.window, ProvisionedVersion: s.provisioned, Settled: s.everywhere,
+		Policies: s.policies.share(), Sets: s.sets.share(),
 	}
-	for id, h := range s.policies {
-		p.Policies[id] = h.value
-	}
-	for id, h := range s.sets {
-		p.Sets[id] = h.value
-	}
-	return p
 }

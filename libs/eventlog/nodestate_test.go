@@ -51,7 +51,7 @@ func TestAnObjectAheadOfTheWindowWaitsForIt(t *testing.T) {
 		if _, err := s.applyWindow(step.window); err != nil {
 			t.Fatal(err)
 		}
-		if n := addresses.Len(s.sets["s"].value.GetAddresses()); n != 1 || s.settled() != step.settled {
+		if n := addresses.Len(s.sets.held["s"].GetAddresses()); n != 1 || s.settled() != step.settled {
 			t.Errorf("after window %d: %d addresses, settled %v", step.window.GetNumber(), n, s.settled())
 		}
 	}
@@ -95,7 +95,7 @@ func TestEveryKindOfRuleAndTheNodesOwnPolicyAreFollowed(t *testing.T) {
 	}
 	s := newNodeState("n", &ringfencev1.PolicyHead{Window: 3, Version: &ringfencev1.Version{Incarnation: "i", Sequence: 3}})
 	s.plan.NodePolicy, s.plan.Pods = "p-node", []*ringfencev1.PodPlan{{Uid: "u", Policy: "p"}}
-	s.namespaces.value = &ringfencev1.Namespaces{Namespaces: []*ringfencev1.NamespacePolicy{
+	s.namespaces = &ringfencev1.Namespaces{Namespaces: []*ringfencev1.NamespacePolicy{
 		{Namespace: "shop", Signatures: []*ringfencev1.PodSignature{{Hash: "0123456789abcdef", Policy: "elsewhere"}}},
 	}}
 	if policies, _ := s.missing(); !slices.Equal(policies, []string{"p", "p-node"}) {
