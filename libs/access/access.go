@@ -113,7 +113,8 @@ func enforcer(node string) Rights {
 		Account: Nodes,
 		Publish: []string{
 			"status." + token, "flows." + token,
-			"$JS.API.DIRECT.GET.POLICY.policy.>",
+			// POLICY holds nothing that a node may not read, so the form without a subject, for many at once, shows no more.
+			"$JS.API.DIRECT.GET.POLICY", "$JS.API.DIRECT.GET.POLICY.policy.>",
 			"$JS.API.DIRECT.GET.PLAN.plan." + token,
 		},
 		Subscribe: append(inbox(eventlog.EnforcerName(node)), "policy.window", "plan."+token),

@@ -39,7 +39,7 @@ func Exports() map[string][]Export {
 		Viewers: viewers,
 		Nodes: {
 			{"policy.window", Heard}, {"plan.*", Heard}, {"status.*", Sent}, {"flows.*", Sent},
-			{"$JS.API.DIRECT.GET.POLICY.policy.>", Sent}, {"$JS.API.DIRECT.GET.PLAN.plan.*", Sent},
+			{"$JS.API.DIRECT.GET.POLICY", Batched}, {"$JS.API.DIRECT.GET.POLICY.policy.>", Sent}, {"$JS.API.DIRECT.GET.PLAN.plan.*", Sent},
 		},
 	}
 }

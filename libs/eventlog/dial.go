@@ -91,6 +91,7 @@ func (d Dialer) options() []nats.Option {
 		nats.IgnoreDiscoveredServers(),
 		nats.IgnoreAuthErrorAbort(),
 		nats.Timeout(5 * time.Second),
+		nats.SyncQueueLen(queue), // each request for several objects allocates one
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -16,8 +19,12 @@ import (
 const (
 	// HeartbeatInterval is how often the newest window's number is repeated.
 	HeartbeatInterval = 5 * time.Second
+	// atOnce is how many objects one request gets: a few megabytes at most, of the usual ones.
+	atOnce = 64
 	// linkCheck is how often a follower looks whether its connection broke in between or messages were dropped.
 	linkCheck = 250 * time.Millisecond
+	// joinCheck is how long a follower waits for news of policy where there is none that can be joined, before it looks.
+	joinCheck = 10 * time.Second
 	// queue is how many messages wait for a follower; one that falls behind by more joins anew.
 	queue = 8192
 )
@@ -77,6 +84,7 @@ type follower struct {
 
 	state     *nodeState
 	parts     assembly
+	early     *ringfencev1.EncodedWindow // that came when nothing could be joined yet
 	joined    bool
 	unsettled bool   // something changed since the last delivery
 	recheck   bool   // no window has come since joining
@@ -107,10 +115,53 @@ func (f *follower) session(ctx context.Context) error {
 	if err := flush(ctx, f.nc); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	if err := f.join(ctx, messages); err != nil {
-		return err
+	intact := func() error { return f.intact(reconnects, subs) }
+	for {
+		err := f.join(ctx, messages)
+		if err == nil {
+			return f.follow(ctx, messages, intact)
+		}
+		if !errors.Is(err, errNotInSync) {
+			return err
+		}
+		f.report(ctx, err)
+		if err := f.await(ctx, messages, intact); err != nil {
+			return err
+		}
 	}
-	return f.follow(ctx, messages, func() error { return f.intact(reconnects, subs) })
+}
+
+// await waits where nothing can be joined yet until there is news of policy. The first window of a log brings everything
+// whole: who waits for it need not fetch anything, and of a thousand nodes that wait nobody asks for it again and again.
+func (f *follower) await(ctx context.Context, messages <-chan *nats.Msg, intact func() error) error {
+	ticker, again := time.NewTicker(linkCheck), time.Now().Add(joinCheck)
+	defer ticker.Stop()
+	f.parts, f.early = assembly{}, nil
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-ticker.C:
+			if err := intact(); err != nil || now.After(again) {
+				return err
+			}
+		case msg := <-messages:
+			if msg.Subject != windowSubject || !genuine(msg) {
+				continue // plans are fetched
+			}
+			again = time.Now().Add(joinCheck)
+			w, err := decodeWindow(msg.Data)
+			if err != nil {
+				continue // whoever has joined reports it
+			}
+			if w.GetParts() == 0 {
+				return nil
+			}
+			if f.early, err = f.parts.add(w); err == nil && f.early != nil {
+				return nil
+			}
+		}
+	}
 }
 
 // intact says whether every message since the subscriptions has come.
@@ -138,6 +189,8 @@ func (f *follower) join(ctx context.Context, messages <-chan *nats.Msg) error {
 		return fmt.Errorf("%w: only %v are complete in incarnation %s", errNotInSync, head.GetSynced(), head.GetVersion().GetIncarnation())
 	}
 	f.state, f.parts, f.unsettled, f.recheck = newNodeState(f.node, head), assembly{}, true, true
+	f.state.recall(f.early)
+	f.early = nil
 	if err := f.dropEarlier(ctx, messages); err != nil {
 		return err
 	}
@@ -311,19 +364,18 @@ func (f *follower) settle(ctx context.Context) error {
 		return nil
 	}
 	for {
-		policies, sets := f.state.missing()
+		policies, sets, err := f.state.missing()
+		if err != nil {
+			return err
+		}
 		if len(policies) == 0 && len(sets) == 0 {
 			break
 		}
-		for _, id := range policies {
-			if err := f.fetchPolicy(ctx, id); err != nil {
-				return err
-			}
+		if err := f.fetchPolicies(ctx, policies); err != nil {
+			return fmt.Errorf("%w: %w", errJoinAnew, err)
 		}
-		for _, id := range sets {
-			if err := f.fetchSet(ctx, id); err != nil {
-				return err
-			}
+		if err := f.fetchSets(ctx, sets); err != nil {
+			return fmt.Errorf("%w: %w", errJoinAnew, err)
 		}
 	}
 	if f.state.settled() {
@@ -333,31 +385,53 @@ func (f *follower) settle(ctx context.Context) error {
 	return nil
 }
 
-func (f *follower) fetchPolicy(ctx context.Context, id string) error {
-	stored := &ringfencev1.StoredWorkloadPolicy{}
-	if err := getLast(ctx, f.nc, streamPolicy, workloadSubject(id), stored); err != nil {
-		return fmt.Errorf("%w: %w", errJoinAnew, err)
-	}
-	if err := f.state.addPolicy(id, stored); err != nil {
-		return fmt.Errorf("%w: %w", errJoinAnew, err)
-	}
-	return nil
+func (f *follower) fetchPolicies(ctx context.Context, ids []string) error {
+	return f.fetchAll(ctx, ids, workloadSubject, func(id string, data []byte) error {
+		stored := &ringfencev1.StoredWorkloadPolicy{}
+		if err := proto.Unmarshal(data, stored); err != nil {
+			return err
+		}
+		return f.state.addPolicy(id, stored)
+	})
 }
 
-func (f *follower) fetchSet(ctx context.Context, id string) error {
-	first := &ringfencev1.StoredAddressSet{}
-	if err := getLast(ctx, f.nc, streamPolicy, setSubject(id, 0), first); err != nil {
-		return fmt.Errorf("%w: %w", errJoinAnew, err)
-	}
-	set, err := joinStored(first, func(chunk int) (*ringfencev1.StoredAddressSet, error) {
-		next := &ringfencev1.StoredAddressSet{}
-		return next, getLast(ctx, f.nc, streamPolicy, setSubject(id, chunk), next)
+func (f *follower) fetchSets(ctx context.Context, ids []string) error {
+	return f.fetchAll(ctx, ids, func(id string) string { return setSubject(id, 0) }, func(id string, data []byte) error {
+		first := &ringfencev1.StoredAddressSet{}
+		if err := proto.Unmarshal(data, first); err != nil {
+			return err
+		}
+		set, err := joinStored(first, func(chunk int) (*ringfencev1.StoredAddressSet, error) {
+			next := &ringfencev1.StoredAddressSet{}
+			return next, getLast(ctx, f.nc, streamPolicy, setSubject(id, chunk), next)
+		})
+		if err != nil {
+			return err
+		}
+		return f.state.addSet(id, first.GetWindow(), set)
 	})
-	if err == nil {
-		err = f.state.addSet(id, first.GetWindow(), set)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", errJoinAnew, err)
+}
+
+// fetchAll gets the objects of some ids, all of which must be there.
+func (f *follower) fetchAll(ctx context.Context, ids []string, subject func(string) string, take func(id string, data []byte) error) error {
+	for some := range slices.Chunk(ids, atOnce) {
+		bySubject := make(map[string]string, len(some))
+		for _, id := range some {
+			bySubject[subject(id)] = id
+		}
+		for got, err := range lastMessages(ctx, f.nc, streamPolicy, slices.Sorted(maps.Keys(bySubject))) {
+			id, asked := bySubject[got.subject]
+			if err == nil && asked {
+				err = take(id, got.data)
+			}
+			if err != nil {
+				return fmt.Errorf("%s and others: %w", subject(some[0]), err)
+			}
+			delete(bySubject, got.subject)
+		}
+		for missing := range bySubject {
+			return fmt.Errorf("%s: %w", missing, ErrNotFound)
+		}
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/ringfence/ringfence/libs/addresses"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -47,7 +49,7 @@ type nodeState struct {
 	// complete says that just what the plan refers to is held. Most windows change addresses alone, and leave it so.
 	complete bool
 	// recent is the window that was applied last: what it brought whole need not be fetched.
-	recent *ringfencev1.Window
+	recent *ringfencev1.EncodedWindow
 	// refers is what the plan refers to, nil where it must be found anew.
 	refers *references
 }
@@ -65,7 +67,7 @@ func newNodeState(node string, head *ringfencev1.PolicyHead) *nodeState {
 }
 
 // heartbeat takes in that the policy of a window still holds at a version, and says whether that is news.
-func (s *nodeState) heartbeat(w *ringfencev1.Window) (bool, error) {
+func (s *nodeState) heartbeat(w *ringfencev1.EncodedWindow) (bool, error) {
 	switch {
 	case w.GetNumber() != s.window:
 		return false, fmt.Errorf("%w: the newest window is %d, held is %d", errJoinAnew, w.GetNumber(), s.window)
@@ -81,8 +83,15 @@ func (s *nodeState) heartbeat(w *ringfencev1.Window) (bool, error) {
 	return later || settled, nil
 }
 
+// recall takes from a window that came before the join, if it is just the one that is joined at, what it brought whole.
+func (s *nodeState) recall(w *ringfencev1.EncodedWindow) {
+	if w.GetNumber() == s.window && w.GetVersion().GetIncarnation() == s.version.GetIncarnation() {
+		s.recent = w
+	}
+}
+
 // applyWindow applies a whole window, and says whether it was new.
-func (s *nodeState) applyWindow(w *ringfencev1.Window) (bool, error) {
+func (s *nodeState) applyWindow(w *ringfencev1.EncodedWindow) (bool, error) {
 	switch {
 	case w.GetVersion().GetIncarnation() != s.version.GetIncarnation():
 		return false, fmt.Errorf("%w: incarnation %s", errJoinAnew, w.GetVersion().GetIncarnation())
@@ -92,17 +101,8 @@ func (s *nodeState) applyWindow(w *ringfencev1.Window) (bool, error) {
 		return false, fmt.Errorf("%w: window %d after %d", errJoinAnew, w.GetNumber(), s.window)
 	}
 	s.applySets(w)
-	for _, p := range w.GetPolicies() {
-		if s.policies.takesFrom(p.GetId(), w.GetNumber()) {
-			s.policies.put(p.GetId(), p)
-			s.refersAnew()
-		}
-	}
-	for _, id := range w.GetRemovedPolicies() {
-		if s.policies.takesFrom(id, w.GetNumber()) {
-			s.policies.remove(id)
-			s.refersAnew()
-		}
+	if err := s.applyPolicies(w); err != nil {
+		return false, err
 	}
 	if ns := w.GetNamespaces(); ns != nil && s.listed < w.GetNumber() {
 		s.namespaces, s.listed = ns, w.GetNumber()
@@ -115,7 +115,35 @@ func (s *nodeState) applyWindow(w *ringfencev1.Window) (bool, error) {
 	return true, nil
 }
 
-func (s *nodeState) applySets(w *ringfencev1.Window) {
+func (s *nodeState) applyPolicies(w *ringfencev1.EncodedWindow) error {
+	for _, encoded := range w.GetPolicies() {
+		if id := encodedID(encoded); s.policies.takesFrom(id, w.GetNumber()) {
+			if err := s.putPolicy(id, encoded); err != nil {
+				return err
+			}
+		}
+	}
+	for _, id := range w.GetRemovedPolicies() {
+		if s.policies.takesFrom(id, w.GetNumber()) {
+			s.policies.remove(id)
+			s.refersAnew()
+		}
+	}
+	return nil
+}
+
+// putPolicy holds a policy of the window that the node is at.
+func (s *nodeState) putPolicy(id string, encoded []byte) error {
+	p := &ringfencev1.WorkloadPolicy{}
+	if err := proto.Unmarshal(encoded, p); err != nil {
+		return fmt.Errorf("%w: workload policy %s: %w", errJoinAnew, id, err)
+	}
+	s.policies.put(id, p)
+	s.refersAnew()
+	return nil
+}
+
+func (s *nodeState) applySets(w *ringfencev1.EncodedWindow) {
 	for _, d := range w.GetSets() {
 		switch {
 		case !s.sets.takesFrom(d.GetId(), w.GetNumber()):
@@ -185,11 +213,13 @@ func (s *nodeState) promote() bool {
 
 // missing gives the ids of what the plan refers to and is not held, sorted: policies first, for only they tell which
 // sets are needed. What the latest window brought whole is taken from there.
-func (s *nodeState) missing() (policies, sets []string) {
+func (s *nodeState) missing() (policies, sets []string, err error) {
 	if s.complete {
-		return nil, nil
+		return nil, nil, nil
 	}
-	s.takeRecent()
+	if err := s.takeRecent(); err != nil {
+		return nil, nil, err
+	}
 	wantPolicies, wantSets := s.wanted()
 	policies, sets = s.policies.lacking(wantPolicies), s.sets.lacking(wantSets)
 	if len(policies)+len(sets) == 0 {
@@ -197,7 +227,7 @@ func (s *nodeState) missing() (policies, sets []string) {
 		s.sets.keepOnly(wantSets)
 		s.complete = true
 	}
-	return policies, sets
+	return policies, sets, nil
 }
 
 // refersAnew forgets what the plan refers to, because it, or a policy that it names, is another.
@@ -237,15 +267,14 @@ func rulesOf(p *ringfencev1.WorkloadPolicy) []*ringfencev1.PolicyRule {
 		p.GetInboundOverrideDeny(), p.GetOutboundOverrideDeny())
 }
 
-func (s *nodeState) takeRecent() {
-	if s.recent == nil {
-		return
-	}
+func (s *nodeState) takeRecent() error {
 	policies, _ := s.wanted()
-	for _, p := range s.recent.GetPolicies() {
-		if _, ok := s.policies.held[p.GetId()]; !ok && policies[p.GetId()] {
-			s.policies.put(p.GetId(), p)
-			s.refersAnew()
+	for _, encoded := range s.recent.GetPolicies() {
+		id := encodedID(encoded)
+		if _, ok := s.policies.held[id]; !ok && policies[id] {
+			if err := s.putPolicy(id, encoded); err != nil {
+				return err
+			}
 		}
 	}
 	_, sets := s.wanted()
@@ -261,6 +290,7 @@ func (s *nodeState) takeRecent() {
 		}
 		s.sets.put(d.GetId(), set)
 	}
+	return nil
 }
 
 func (s *nodeState) addPolicy(id string, stored *ringfencev1.StoredWorkloadPolicy) error {

@@ -11,8 +11,8 @@ import (
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
-func windowOf(number uint64, sets ...*ringfencev1.AddressSetDelta) *ringfencev1.Window {
-	return &ringfencev1.Window{Number: number, Parts: 1, Version: &ringfencev1.Version{Incarnation: "i", Sequence: number}, Sets: sets}
+func windowOf(number uint64, sets ...*ringfencev1.AddressSetDelta) *ringfencev1.EncodedWindow {
+	return &ringfencev1.EncodedWindow{Number: number, Parts: 1, Version: &ringfencev1.Version{Incarnation: "i", Sequence: number}, Sets: sets}
 }
 
 func setOf(last ...byte) *ringfencev1.AddressSet {
@@ -39,7 +39,7 @@ func TestAnObjectAheadOfTheWindowWaitsForIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
-		window  *ringfencev1.Window
+		window  *ringfencev1.EncodedWindow
 		settled bool
 	}{
 		{windowOf(4, &ringfencev1.AddressSetDelta{Id: "s", Added: setOf(2).Addresses}), false},
@@ -98,7 +98,7 @@ func TestEveryKindOfRuleAndTheNodesOwnPolicyAreFollowed(t *testing.T) {
 	s.namespaces = &ringfencev1.Namespaces{Namespaces: []*ringfencev1.NamespacePolicy{
 		{Namespace: "shop", Signatures: []*ringfencev1.PodSignature{{Hash: "0123456789abcdef", Policy: "elsewhere"}}},
 	}}
-	if policies, _ := s.missing(); !slices.Equal(policies, []string{"p", "p-node"}) {
+	if policies, _, err := s.missing(); err != nil || !slices.Equal(policies, []string{"p", "p-node"}) {
 		t.Errorf("missing policies %v", policies)
 	}
 	for _, p := range []*ringfencev1.WorkloadPolicy{
@@ -109,7 +109,7 @@ func TestEveryKindOfRuleAndTheNodesOwnPolicyAreFollowed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if policies, sets := s.missing(); len(policies) > 0 || !slices.Equal(sets, []string{"a", "b", "c", "d", "e", "f"}) {
+	if policies, sets, err := s.missing(); err != nil || len(policies) > 0 || !slices.Equal(sets, []string{"a", "b", "c", "d", "e", "f"}) {
 		t.Errorf("missing policies %v, sets %v", policies, sets)
 	}
 }
@@ -136,7 +136,7 @@ func TestAPlanOfAWindowKeepsEveryField(t *testing.T) {
 		Node: "n", Pods: []*ringfencev1.PodPlan{{Uid: "u", Policy: "p"}}, NodeAddresses: []string{"192.0.2.1"},
 		ProvisionedVersion: 7, Removed: true, NodePolicy: "p-node", Features: []string{"deny"},
 	}
-	w := windowOf(4)
+	w := &ringfencev1.Window{Number: 4, Version: &ringfencev1.Version{Incarnation: "i", Sequence: 4}}
 	want := proto.CloneOf(plan)
 	want.Window, want.Version = 4, w.GetVersion()
 	fields := 0
@@ -163,7 +163,7 @@ func TestAPlanAheadLeavesThoseBefore(t *testing.T) {
 	step := func(window uint64, settled bool, pods int) {
 		t.Helper()
 		if window > 1 {
-			if _, err := s.applyWindow(&ringfencev1.Window{Number: window, Parts: 1, Version: version}); err != nil {
+			if _, err := s.applyWindow(&ringfencev1.EncodedWindow{Number: window, Parts: 1, Version: version}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -308,6 +310,36 @@ func getLast(ctx context.Context, nc *nats.Conn, stream, subject string, m proto
 		return fmt.Errorf("%s: cannot be decoded: %w", subject, err)
 	}
 	return nil
+}
+
+// lastMessages gets the last message of each of some subjects, in one request, from the stream that holds them; what is not
+// there is not given. It takes the right to all of the stream.
+func lastMessages(ctx context.Context, nc *nats.Conn, stream string, subjects []string) iter.Seq2[message, error] {
+	return func(yield func(message, error) bool) {
+		ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+		defer cancel()
+		js, err := jetstream.New(nc)
+		if err != nil {
+			yield(message{}, err)
+			return
+		}
+		messages, err := jetstreamext.GetLastMsgsFor(ctx, js, stream, subjects)
+		if err != nil {
+			yield(message{}, err)
+			return
+		}
+		for m, err := range messages {
+			switch {
+			case errors.Is(err, jetstreamext.ErrNoMessages):
+				return
+			case err != nil:
+				yield(message{}, err)
+				return
+			case !yield(message{subject: m.Subject, sequence: m.Sequence, storedAt: m.Time, data: m.Data}, nil):
+				return
+			}
+		}
+	}
 }
 
 // lastMessage gets the last message of a subject from the stream that holds it. Unlike the library's way it asks nothing of

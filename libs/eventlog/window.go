@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ringfence/ringfence/libs/addresses"
@@ -142,13 +143,13 @@ func chunks(list []string) [][]string {
 
 // assembly puts the parts of a window together. Its zero value is ready.
 type assembly struct {
-	whole *ringfencev1.Window
+	whole *ringfencev1.EncodedWindow
 	next  uint32
 }
 
 // add takes a part in and gives the window once it is whole; nil while parts are to come. The part is the assembly's from
 // then on. An error says that the part does not follow the one before; what was put together is dropped then.
-func (a *assembly) add(part *ringfencev1.Window) (*ringfencev1.Window, error) {
+func (a *assembly) add(part *ringfencev1.EncodedWindow) (*ringfencev1.EncodedWindow, error) {
 	if part.GetPart() == 0 {
 		a.whole, a.next = part, 1
 	} else if err := a.follows(part); err != nil {
@@ -166,14 +167,14 @@ func (a *assembly) add(part *ringfencev1.Window) (*ringfencev1.Window, error) {
 	return whole, nil
 }
 
-func (a *assembly) follows(part *ringfencev1.Window) error {
+func (a *assembly) follows(part *ringfencev1.EncodedWindow) error {
 	if a.whole == nil || part.GetNumber() != a.whole.GetNumber() || part.GetPart() != a.next || part.GetParts() != a.whole.GetParts() {
 		return fmt.Errorf("window %d: part %d of %d without the parts before", part.GetNumber(), part.GetPart(), part.GetParts())
 	}
 	return nil
 }
 
-func (a *assembly) merge(part *ringfencev1.Window) {
+func (a *assembly) merge(part *ringfencev1.EncodedWindow) {
 	for _, d := range part.GetSets() {
 		if n := len(a.whole.Sets); n > 0 && d.GetReplace() != nil && a.whole.Sets[n-1].GetReplace().GetId() == d.GetId() {
 			a.whole.Sets[n-1].Replace = joinSet(a.whole.Sets[n-1].GetReplace(), d.GetReplace())
@@ -188,9 +189,10 @@ func (a *assembly) merge(part *ringfencev1.Window) {
 	}
 }
 
-// decodeWindow decodes a part of a window, or a heartbeat, and checks what every reader relies on.
-func decodeWindow(data []byte) (*ringfencev1.Window, error) {
-	w := &ringfencev1.Window{}
+// decodeWindow decodes a part of a window, or a heartbeat, and checks what every reader relies on. What is in its policies is
+// checked when they are decoded.
+func decodeWindow(data []byte) (*ringfencev1.EncodedWindow, error) {
+	w := &ringfencev1.EncodedWindow{}
 	if err := proto.Unmarshal(data, w); err != nil {
 		return nil, fmt.Errorf("not a window: %w", err)
 	}
@@ -201,6 +203,11 @@ func decodeWindow(data []byte) (*ringfencev1.Window, error) {
 		return nil, errors.New("not a window: its version has no incarnation")
 	case w.GetParts() > maxParts || (w.GetParts() > 0 && w.GetPart() >= w.GetParts()):
 		return nil, fmt.Errorf("not a window: part %d of %d", w.GetPart(), w.GetParts())
+	}
+	for i, p := range w.GetPolicies() {
+		if encodedID(p) == "" {
+			return nil, fmt.Errorf("not a window: policies[%d] is no workload policy with an id", i)
+		}
 	}
 	for i, d := range w.GetSets() {
 		if d.GetId() == "" || (d.GetReplace() != nil && d.GetReplace().GetId() != d.GetId()) {
@@ -213,6 +220,33 @@ func decodeWindow(data []byte) (*ringfencev1.Window, error) {
 		}
 	}
 	return w, nil
+}
+
+// idField is the number of the field id of a workload policy.
+const idField = 1
+
+// encodedID gives the id of an encoded workload policy without decoding the rest, empty where there is none to be found.
+func encodedID(policy []byte) (id string) {
+	for len(policy) > 0 {
+		number, kind, n := protowire.ConsumeTag(policy)
+		if n < 0 {
+			return ""
+		}
+		policy = policy[n:]
+		if number == idField && kind == protowire.BytesType {
+			text, n := protowire.ConsumeBytes(policy)
+			if n < 0 {
+				return ""
+			}
+			id, policy = string(text), policy[n:]
+			continue
+		}
+		if n = protowire.ConsumeFieldValue(number, kind, policy); n < 0 {
+			return ""
+		}
+		policy = policy[n:]
+	}
+	return id
 }
 
 // decodePlan decodes the plan of a node.

@@ -108,7 +108,7 @@ func parties(s *secured) []party {
 	enforcer := func(node string) party {
 		return party{
 			name: "enforcer-" + node, client: s.enforcer(node), inbox: "_INBOX.enforcer-" + eventlog.Token(node),
-			publish: []string{"status." + eventlog.Token(node), "flows." + eventlog.Token(node), "$JS.API.DIRECT.GET.POLICY.policy.>", "$JS.API.DIRECT.GET.PLAN.plan." + eventlog.Token(node)},
+			publish: []string{"status." + eventlog.Token(node), "flows." + eventlog.Token(node), "$JS.API.DIRECT.GET.POLICY", "$JS.API.DIRECT.GET.POLICY.policy.>", "$JS.API.DIRECT.GET.PLAN.plan." + eventlog.Token(node)},
 			listen:  []string{"policy.window", "plan." + eventlog.Token(node)},
 		}
 	}
@@ -294,7 +294,7 @@ func TestNobodyMakesTheServerSendForThem(t *testing.T) {
 	}
 	states := len(followed.all())
 	inRights := map[*client][]string{
-		s.enforcer("node-2"): {"$JS.API.DIRECT.GET.POLICY.policy.head", "$JS.API.DIRECT.GET.POLICY.policy.none", "$JS.API.DIRECT.GET.PLAN.plan.node-2", "status.node-2", "flows.node-2"},
+		s.enforcer("node-2"): {"$JS.API.DIRECT.GET.POLICY", "$JS.API.DIRECT.GET.POLICY.policy.head", "$JS.API.DIRECT.GET.POLICY.policy.none", "$JS.API.DIRECT.GET.PLAN.plan.node-2", "status.node-2", "flows.node-2"},
 		s.viewer(): {
 			"$JS.API.DIRECT.GET.POLICY.policy.head", "$JS.API.DIRECT.GET.FACTS.facts.k8s.pod.shop.web-1", "$JS.API.STREAM.INFO.FACTS", "$JS.API.DIRECT.GET.FACTS",
 			"query.status", "query.explain",

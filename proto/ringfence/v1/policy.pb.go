@@ -7,12 +7,11 @@
 package ringfencev1
 
 import (
+	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
+	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
-
-	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
-	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 )
 
 const (
@@ -1255,6 +1254,125 @@ func (x *Window) GetSettled() uint64 {
 	return 0
 }
 
+// EncodedWindow is a Window whose workload policies stay encoded, which is the same on the wire. Readers decode it so: a node
+// needs few of the policies that the first window of a cluster brings.
+type EncodedWindow struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Number  uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Version *Version               `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Part    uint32                 `protobuf:"varint,3,opt,name=part,proto3" json:"part,omitempty"`
+	Parts   uint32                 `protobuf:"varint,4,opt,name=parts,proto3" json:"parts,omitempty"`
+	Sets    []*AddressSetDelta     `protobuf:"bytes,5,rep,name=sets,proto3" json:"sets,omitempty"`
+	// policies are messages WorkloadPolicy.
+	Policies           [][]byte    `protobuf:"bytes,6,rep,name=policies,proto3" json:"policies,omitempty"`
+	RemovedPolicies    []string    `protobuf:"bytes,7,rep,name=removed_policies,json=removedPolicies,proto3" json:"removed_policies,omitempty"`
+	Namespaces         *Namespaces `protobuf:"bytes,8,opt,name=namespaces,proto3" json:"namespaces,omitempty"`
+	ProvisionedVersion int64       `protobuf:"varint,9,opt,name=provisioned_version,json=provisionedVersion,proto3" json:"provisioned_version,omitempty"`
+	Settled            uint64      `protobuf:"varint,10,opt,name=settled,proto3" json:"settled,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *EncodedWindow) Reset() {
+	*x = EncodedWindow{}
+	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EncodedWindow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EncodedWindow) ProtoMessage() {}
+
+func (x *EncodedWindow) ProtoReflect() protoreflect.Message {
+	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EncodedWindow.ProtoReflect.Descriptor instead.
+func (*EncodedWindow) Descriptor() ([]byte, []int) {
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EncodedWindow) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *EncodedWindow) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *EncodedWindow) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *EncodedWindow) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *EncodedWindow) GetSets() []*AddressSetDelta {
+	if x != nil {
+		return x.Sets
+	}
+	return nil
+}
+
+func (x *EncodedWindow) GetPolicies() [][]byte {
+	if x != nil {
+		return x.Policies
+	}
+	return nil
+}
+
+func (x *EncodedWindow) GetRemovedPolicies() []string {
+	if x != nil {
+		return x.RemovedPolicies
+	}
+	return nil
+}
+
+func (x *EncodedWindow) GetNamespaces() *Namespaces {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *EncodedWindow) GetProvisionedVersion() int64 {
+	if x != nil {
+		return x.ProvisionedVersion
+	}
+	return 0
+}
+
+func (x *EncodedWindow) GetSettled() uint64 {
+	if x != nil {
+		return x.Settled
+	}
+	return 0
+}
+
 // AddressSetDelta changes one address set.
 type AddressSetDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1271,7 +1389,7 @@ type AddressSetDelta struct {
 
 func (x *AddressSetDelta) Reset() {
 	*x = AddressSetDelta{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1401,7 @@ func (x *AddressSetDelta) String() string {
 func (*AddressSetDelta) ProtoMessage() {}
 
 func (x *AddressSetDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[15]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1414,7 @@ func (x *AddressSetDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressSetDelta.ProtoReflect.Descriptor instead.
 func (*AddressSetDelta) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{15}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AddressSetDelta) GetId() string {
@@ -1354,7 +1472,7 @@ type PolicyHead struct {
 
 func (x *PolicyHead) Reset() {
 	*x = PolicyHead{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1484,7 @@ func (x *PolicyHead) String() string {
 func (*PolicyHead) ProtoMessage() {}
 
 func (x *PolicyHead) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[16]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1497,7 @@ func (x *PolicyHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyHead.ProtoReflect.Descriptor instead.
 func (*PolicyHead) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{16}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PolicyHead) GetWindow() uint64 {
@@ -1445,7 +1563,7 @@ type StoredAddressSet struct {
 
 func (x *StoredAddressSet) Reset() {
 	*x = StoredAddressSet{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1575,7 @@ func (x *StoredAddressSet) String() string {
 func (*StoredAddressSet) ProtoMessage() {}
 
 func (x *StoredAddressSet) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[17]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1588,7 @@ func (x *StoredAddressSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredAddressSet.ProtoReflect.Descriptor instead.
 func (*StoredAddressSet) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{17}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StoredAddressSet) GetWindow() uint64 {
@@ -1505,7 +1623,7 @@ type StoredWorkloadPolicy struct {
 
 func (x *StoredWorkloadPolicy) Reset() {
 	*x = StoredWorkloadPolicy{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1635,7 @@ func (x *StoredWorkloadPolicy) String() string {
 func (*StoredWorkloadPolicy) ProtoMessage() {}
 
 func (x *StoredWorkloadPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[18]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1648,7 @@ func (x *StoredWorkloadPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredWorkloadPolicy.ProtoReflect.Descriptor instead.
 func (*StoredWorkloadPolicy) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{18}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StoredWorkloadPolicy) GetWindow() uint64 {
@@ -1558,7 +1676,7 @@ type StoredNamespaces struct {
 
 func (x *StoredNamespaces) Reset() {
 	*x = StoredNamespaces{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1688,7 @@ func (x *StoredNamespaces) String() string {
 func (*StoredNamespaces) ProtoMessage() {}
 
 func (x *StoredNamespaces) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[19]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1701,7 @@ func (x *StoredNamespaces) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredNamespaces.ProtoReflect.Descriptor instead.
 func (*StoredNamespaces) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{19}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StoredNamespaces) GetWindow() uint64 {
@@ -1620,7 +1738,7 @@ type SnapshotInfo struct {
 
 func (x *SnapshotInfo) Reset() {
 	*x = SnapshotInfo{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1750,7 @@ func (x *SnapshotInfo) String() string {
 func (*SnapshotInfo) ProtoMessage() {}
 
 func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[20]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1763,7 @@ func (x *SnapshotInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotInfo.ProtoReflect.Descriptor instead.
 func (*SnapshotInfo) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{20}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SnapshotInfo) GetVersion() *Version {
@@ -1707,7 +1825,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1837,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[21]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1850,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{21}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SnapshotChunk) GetEntries() []*SnapshotEntry {
@@ -1757,7 +1875,7 @@ type SnapshotEntry struct {
 
 func (x *SnapshotEntry) Reset() {
 	*x = SnapshotEntry{}
-	mi := &file_ringfence_v1_policy_proto_msgTypes[22]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1887,7 @@ func (x *SnapshotEntry) String() string {
 func (*SnapshotEntry) ProtoMessage() {}
 
 func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_ringfence_v1_policy_proto_msgTypes[22]
+	mi := &file_ringfence_v1_policy_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1900,7 @@ func (x *SnapshotEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEntry.ProtoReflect.Descriptor instead.
 func (*SnapshotEntry) Descriptor() ([]byte, []int) {
-	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{22}
+	return file_ringfence_v1_policy_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SnapshotEntry) GetSubject() string {
@@ -1918,6 +2036,20 @@ const file_ringfence_v1_policy_proto_rawDesc = "" +
 	"namespaces\x12/\n" +
 	"\x13provisioned_version\x18\t \x01(\x03R\x12provisionedVersion\x12\x18\n" +
 	"\asettled\x18\n" +
+	" \x01(\x04R\asettled\"\x81\x03\n" +
+	"\rEncodedWindow\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12/\n" +
+	"\aversion\x18\x02 \x01(\v2\x15.ringfence.v1.VersionR\aversion\x12\x12\n" +
+	"\x04part\x18\x03 \x01(\rR\x04part\x12\x14\n" +
+	"\x05parts\x18\x04 \x01(\rR\x05parts\x121\n" +
+	"\x04sets\x18\x05 \x03(\v2\x1d.ringfence.v1.AddressSetDeltaR\x04sets\x12\x1a\n" +
+	"\bpolicies\x18\x06 \x03(\fR\bpolicies\x12)\n" +
+	"\x10removed_policies\x18\a \x03(\tR\x0fremovedPolicies\x128\n" +
+	"\n" +
+	"namespaces\x18\b \x01(\v2\x18.ringfence.v1.NamespacesR\n" +
+	"namespaces\x12/\n" +
+	"\x13provisioned_version\x18\t \x01(\x03R\x12provisionedVersion\x12\x18\n" +
+	"\asettled\x18\n" +
 	" \x01(\x04R\asettled\"\xdd\x01\n" +
 	"\x0fAddressSetDelta\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
@@ -1979,7 +2111,7 @@ func file_ringfence_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_ringfence_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ringfence_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_ringfence_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_ringfence_v1_policy_proto_goTypes = []any{
 	(DegradedPolicy)(0),          // 0: ringfence.v1.DegradedPolicy
 	(*Version)(nil),              // 1: ringfence.v1.Version
@@ -1997,20 +2129,21 @@ var file_ringfence_v1_policy_proto_goTypes = []any{
 	(*SignaturesDelta)(nil),      // 13: ringfence.v1.SignaturesDelta
 	(*Namespaces)(nil),           // 14: ringfence.v1.Namespaces
 	(*Window)(nil),               // 15: ringfence.v1.Window
-	(*AddressSetDelta)(nil),      // 16: ringfence.v1.AddressSetDelta
-	(*PolicyHead)(nil),           // 17: ringfence.v1.PolicyHead
-	(*StoredAddressSet)(nil),     // 18: ringfence.v1.StoredAddressSet
-	(*StoredWorkloadPolicy)(nil), // 19: ringfence.v1.StoredWorkloadPolicy
-	(*StoredNamespaces)(nil),     // 20: ringfence.v1.StoredNamespaces
-	(*SnapshotInfo)(nil),         // 21: ringfence.v1.SnapshotInfo
-	(*SnapshotChunk)(nil),        // 22: ringfence.v1.SnapshotChunk
-	(*SnapshotEntry)(nil),        // 23: ringfence.v1.SnapshotEntry
-	(EnforcementMode)(0),         // 24: ringfence.v1.EnforcementMode
-	(*PortRange)(nil),            // 25: ringfence.v1.PortRange
+	(*EncodedWindow)(nil),        // 16: ringfence.v1.EncodedWindow
+	(*AddressSetDelta)(nil),      // 17: ringfence.v1.AddressSetDelta
+	(*PolicyHead)(nil),           // 18: ringfence.v1.PolicyHead
+	(*StoredAddressSet)(nil),     // 19: ringfence.v1.StoredAddressSet
+	(*StoredWorkloadPolicy)(nil), // 20: ringfence.v1.StoredWorkloadPolicy
+	(*StoredNamespaces)(nil),     // 21: ringfence.v1.StoredNamespaces
+	(*SnapshotInfo)(nil),         // 22: ringfence.v1.SnapshotInfo
+	(*SnapshotChunk)(nil),        // 23: ringfence.v1.SnapshotChunk
+	(*SnapshotEntry)(nil),        // 24: ringfence.v1.SnapshotEntry
+	(EnforcementMode)(0),         // 25: ringfence.v1.EnforcementMode
+	(*PortRange)(nil),            // 26: ringfence.v1.PortRange
 }
 var file_ringfence_v1_policy_proto_depIdxs = []int32{
 	2,  // 0: ringfence.v1.AddressSet.addresses:type_name -> ringfence.v1.Addresses
-	24, // 1: ringfence.v1.WorkloadPolicy.mode:type_name -> ringfence.v1.EnforcementMode
+	25, // 1: ringfence.v1.WorkloadPolicy.mode:type_name -> ringfence.v1.EnforcementMode
 	5,  // 2: ringfence.v1.WorkloadPolicy.inbound:type_name -> ringfence.v1.PolicyRule
 	5,  // 3: ringfence.v1.WorkloadPolicy.outbound:type_name -> ringfence.v1.PolicyRule
 	5,  // 4: ringfence.v1.WorkloadPolicy.inbound_override_deny:type_name -> ringfence.v1.PolicyRule
@@ -2019,34 +2152,37 @@ var file_ringfence_v1_policy_proto_depIdxs = []int32{
 	5,  // 7: ringfence.v1.WorkloadPolicy.outbound_deny:type_name -> ringfence.v1.PolicyRule
 	0,  // 8: ringfence.v1.WorkloadPolicy.degraded:type_name -> ringfence.v1.DegradedPolicy
 	6,  // 9: ringfence.v1.PolicyRule.terms:type_name -> ringfence.v1.PeerTerm
-	25, // 10: ringfence.v1.PeerTerm.ports:type_name -> ringfence.v1.PortRange
+	26, // 10: ringfence.v1.PeerTerm.ports:type_name -> ringfence.v1.PortRange
 	1,  // 11: ringfence.v1.NodePlan.version:type_name -> ringfence.v1.Version
 	9,  // 12: ringfence.v1.NodePlan.pods:type_name -> ringfence.v1.PodPlan
 	9,  // 13: ringfence.v1.NodePlanDelta.pods:type_name -> ringfence.v1.PodPlan
 	10, // 14: ringfence.v1.PodPlan.exposed:type_name -> ringfence.v1.ExposedPort
-	24, // 15: ringfence.v1.NamespacePolicy.mode:type_name -> ringfence.v1.EnforcementMode
+	25, // 15: ringfence.v1.NamespacePolicy.mode:type_name -> ringfence.v1.EnforcementMode
 	12, // 16: ringfence.v1.NamespacePolicy.signatures:type_name -> ringfence.v1.PodSignature
 	12, // 17: ringfence.v1.SignaturesDelta.changed:type_name -> ringfence.v1.PodSignature
 	11, // 18: ringfence.v1.Namespaces.namespaces:type_name -> ringfence.v1.NamespacePolicy
-	24, // 19: ringfence.v1.Namespaces.start_policy:type_name -> ringfence.v1.EnforcementMode
+	25, // 19: ringfence.v1.Namespaces.start_policy:type_name -> ringfence.v1.EnforcementMode
 	1,  // 20: ringfence.v1.Window.version:type_name -> ringfence.v1.Version
-	16, // 21: ringfence.v1.Window.sets:type_name -> ringfence.v1.AddressSetDelta
+	17, // 21: ringfence.v1.Window.sets:type_name -> ringfence.v1.AddressSetDelta
 	4,  // 22: ringfence.v1.Window.policies:type_name -> ringfence.v1.WorkloadPolicy
 	14, // 23: ringfence.v1.Window.namespaces:type_name -> ringfence.v1.Namespaces
-	3,  // 24: ringfence.v1.AddressSetDelta.replace:type_name -> ringfence.v1.AddressSet
-	2,  // 25: ringfence.v1.AddressSetDelta.added:type_name -> ringfence.v1.Addresses
-	2,  // 26: ringfence.v1.AddressSetDelta.removed:type_name -> ringfence.v1.Addresses
-	1,  // 27: ringfence.v1.PolicyHead.version:type_name -> ringfence.v1.Version
-	3,  // 28: ringfence.v1.StoredAddressSet.set:type_name -> ringfence.v1.AddressSet
-	4,  // 29: ringfence.v1.StoredWorkloadPolicy.policy:type_name -> ringfence.v1.WorkloadPolicy
-	14, // 30: ringfence.v1.StoredNamespaces.namespaces:type_name -> ringfence.v1.Namespaces
-	1,  // 31: ringfence.v1.SnapshotInfo.version:type_name -> ringfence.v1.Version
-	23, // 32: ringfence.v1.SnapshotChunk.entries:type_name -> ringfence.v1.SnapshotEntry
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	1,  // 24: ringfence.v1.EncodedWindow.version:type_name -> ringfence.v1.Version
+	17, // 25: ringfence.v1.EncodedWindow.sets:type_name -> ringfence.v1.AddressSetDelta
+	14, // 26: ringfence.v1.EncodedWindow.namespaces:type_name -> ringfence.v1.Namespaces
+	3,  // 27: ringfence.v1.AddressSetDelta.replace:type_name -> ringfence.v1.AddressSet
+	2,  // 28: ringfence.v1.AddressSetDelta.added:type_name -> ringfence.v1.Addresses
+	2,  // 29: ringfence.v1.AddressSetDelta.removed:type_name -> ringfence.v1.Addresses
+	1,  // 30: ringfence.v1.PolicyHead.version:type_name -> ringfence.v1.Version
+	3,  // 31: ringfence.v1.StoredAddressSet.set:type_name -> ringfence.v1.AddressSet
+	4,  // 32: ringfence.v1.StoredWorkloadPolicy.policy:type_name -> ringfence.v1.WorkloadPolicy
+	14, // 33: ringfence.v1.StoredNamespaces.namespaces:type_name -> ringfence.v1.Namespaces
+	1,  // 34: ringfence.v1.SnapshotInfo.version:type_name -> ringfence.v1.Version
+	24, // 35: ringfence.v1.SnapshotChunk.entries:type_name -> ringfence.v1.SnapshotEntry
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_policy_proto_init() }
@@ -2061,7 +2197,7 @@ func file_ringfence_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_policy_proto_rawDesc), len(file_ringfence_v1_policy_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
