@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 	"github.com/rs/zerolog"
 )
 
@@ -37,6 +38,8 @@ type Credentials struct {
 
 	// Token takes the place of the file: what a server within this process asks for, or the token of a single command.
 	Token string `kong:"-"`
+	// Key proves who this is to an external cluster that lists its public half as a user. Only policy-store has one.
+	Key nkeys.KeyPair `kong:"-"`
 }
 
 // Dial connects, trying again with back-off until it succeeds or ctx ends. The connection then reconnects for ever; while
@@ -60,9 +63,11 @@ func (d Dialer) Dial(ctx context.Context) (*nats.Conn, error) {
 // warn says what of the connection is open to whoever can reach it.
 func (d Dialer) warn() {
 	c := d.Credentials
-	anonymous := c.TokenFile == "" && c.Token == ""
+	anonymous := c.TokenFile == "" && c.Token == "" && c.Key == nil
 	switch {
 	case d.InProcess != nil:
+	case c.CAFile == "" && c.Key != nil: // it never leaves the process
+		d.Log.Warn().Msg("the log is used without TLS; set --log-ca-file (RINGFENCE_LOG_CA_FILE)")
 	case c.CAFile == "" && !anonymous:
 		d.Log.Warn().Msg("the token goes to the log in the clear; set --log-ca-file (RINGFENCE_LOG_CA_FILE)")
 	case c.CAFile == "":
@@ -114,6 +119,12 @@ func (d Dialer) options() []nats.Option {
 
 func (c Credentials) options(log zerolog.Logger) (opts []nats.Option) {
 	switch {
+	case c.Key != nil:
+		public, err := c.Key.PublicKey()
+		if err != nil {
+			log.Error().Err(err).Msg("the key for the log cannot be used")
+		}
+		opts = append(opts, nats.Nkey(public, c.Key.Sign))
 	case c.Token != "":
 		opts = append(opts, nats.Token(c.Token))
 	case c.TokenFile != "":

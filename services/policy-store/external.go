@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/rs/zerolog"
 
 	"github.com/ringfence/ringfence/libs/access"
 	"github.com/ringfence/ringfence/libs/eventlog"
@@ -18,6 +22,7 @@ const (
 // External is what policy-store can be told of a NATS cluster that hosts the log in its place.
 type External struct {
 	NATSMode string `help:"Who hosts the log: policy-store itself (embedded), or a NATS cluster at --log-url with JetStream and sync_interval: always (external)." name:"nats-mode" enum:"embedded,external" default:"embedded"`
+	KeysDir  string `help:"Folder of the keys that policy-store nats-config made: with it, and with --token-keys, policy-store lets clients into the external cluster, each with its rights." name:"nats-keys-dir"`
 	Replicas int    `help:"Copies that an external NATS cluster keeps of every stream: 1, 3 or 5." name:"nats-replicas" default:"3"`
 
 	eventlog.Credentials `embed:"" prefix:"log-"`
@@ -27,13 +32,70 @@ func (e External) check() error {
 	if e.NATSMode == external && e.Replicas != 1 && e.Replicas != 3 && e.Replicas != 5 {
 		return fmt.Errorf("nats-replicas: %d; use 1, 3 or 5", e.Replicas)
 	}
+	if e.NATSMode != external && e.KeysDir != "" {
+		return errors.New("nats-keys-dir: the embedded server needs no keys; set --nats-mode external, or leave it out")
+	}
 	return nil
+}
+
+// asks says whether policy-store is who the external cluster asks about clients.
+func (c Config) asks() error {
+	if c.NATSMode == external && (c.KeysDir == "") != (c.TokenKeys == "") {
+		return errors.New("nats-keys-dir and token-keys: an external cluster asks policy-store about tokens only with both; set both or none")
+	}
+	return nil
+}
+
+// dialer dials the external cluster, with one of the keys where there are any.
+func (h *host) dialer(name, key string) eventlog.Dialer {
+	d := eventlog.Dialer{URL: h.cfg.LogURL, Name: name, Credentials: h.cfg.Credentials, Log: h.log}
+	if h.keys != nil {
+		d.Credentials.Key = h.keys[key]
+	}
+	if name != access.PolicyStore { // that one says all that is to be said
+		d.Log = h.log.Level(zerolog.ErrorLevel)
+	}
+	return d
+}
+
+// admitAll answers the servers of an external cluster about their clients, and ends the connections of those whose pods are
+// gone, until ctx ends. It goes on while the log is away or is opened anew.
+func (h *host) admitAll(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() {
+		nc, err := h.dialer(systemName, keySystem).Dial(ctx)
+		if err == nil { // it ends with ctx alone
+			defer nc.Close()
+			h.admission.withdraw(ctx, everywhere{nc: nc})
+		}
+	})
+	c := &callout{admission: h.admission, keys: h.keys}
+	for wait := backoff.NewExponentialBackOff(); ctx.Err() == nil; pause(ctx, wait.NextBackOff()) {
+		err := h.answerServers(ctx, c)
+		if ctx.Err() == nil {
+			h.svc.Ready(componentCallout, err)
+			h.log.Error().Err(err).Msg("nobody new is let into the external NATS cluster; it is tried again with back-off")
+		}
+	}
+}
+
+func (h *host) answerServers(ctx context.Context, c *callout) error {
+	nc, err := h.dialer(calloutName, keyCallout).Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return c.serve(ctx, nc, func() {
+		h.log.Info().Str("address", nc.ConnectedUrlRedacted()).Msg("the servers of the external NATS cluster ask here about their clients")
+		h.svc.Ready(componentCallout, nil)
+	})
 }
 
 // join folds a log that somebody else hosts, until ctx ends or the log must be opened anew. It says whether it got as far as
 // having the log.
 func (h *host) join(ctx context.Context) (joined bool, err error) {
-	nc, err := eventlog.Dialer{URL: h.cfg.LogURL, Name: access.PolicyStore, Credentials: h.cfg.Credentials, Log: h.log}.Dial(ctx)
+	nc, err := h.dialer(access.PolicyStore, keyStore).Dial(ctx)
 	if err != nil {
 		return false, err
 	}

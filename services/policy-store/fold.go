@@ -78,6 +78,13 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 		return err
 	}
 	defer stop()
+	if h.admission != nil {
+		reading, cancel := context.WithCancel(ctx)
+		var departures sync.WaitGroup
+		departures.Go(func() { h.admission.departed.follow(reading, log, h.cfg.TokenNamespace) })
+		defer departures.Wait()
+		defer cancel()
+	}
 	err = f.run(ctx)
 	k.wait()
 	if ctx.Err() != nil {

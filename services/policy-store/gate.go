@@ -9,15 +9,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/rs/zerolog"
 
 	"github.com/ringfence/ringfence/libs/access"
-	"github.com/ringfence/ringfence/libs/identity"
 )
 
 const (
-	// verifyTimeout bounds how long a client waits while the keys of the tokens are looked for.
-	verifyTimeout = 6 * time.Second
 	// answerWithin is how long the server remembers where the answer to a request goes that was not answered, and where the
 	// next one of a batch goes.
 	answerWithin = 30 * time.Second
@@ -25,66 +21,35 @@ const (
 	authTimeout = 10
 )
 
-// gate lets clients in, with the rights of who they are. The server calls Check for every connection, concurrently.
+// gate lets clients into the embedded server, with the rights of who they are. The server calls Check for every connection,
+// concurrently.
 type gate struct {
-	verifier *identity.Verifier
-	metrics  *metrics
-	log      zerolog.Logger
-	refusals zerolog.Logger // of a thousand nodes without token, some are named
+	*admission
 	// secret is what policy-store's own connection proves itself by; nobody else ever sees it.
 	secret string
 	// accounts are those beside the log's, by name, set before the server listens.
 	accounts map[string]*server.Account
 }
 
-func newGate(v *identity.Verifier, m *metrics, log zerolog.Logger) *gate {
-	log = log.With().Str("component", "gate").Logger()
-	return &gate{
-		verifier: v, metrics: m, log: log, secret: rand.Text(),
-		refusals: log.Sample(&zerolog.BurstSampler{Burst: 20, Period: 10 * time.Second}),
-	}
-}
-
-var (
-	errKind     = errors.New("only clients are let in")
-	errNotReady = errors.New("the log is starting")
-)
-
-// reasons are the refusals as the metric counts them.
-var reasons = map[error]string{
-	identity.ErrNoToken: "no_token", identity.ErrMalformed: "malformed", identity.ErrUnknownKey: "unknown_key",
-	identity.ErrSignature: "signature", identity.ErrIssuer: "issuer", identity.ErrAudience: "audience",
-	identity.ErrExpired: "expired", identity.ErrNotYetValid: "not_yet_valid", identity.ErrNamespace: "namespace",
-	access.ErrNoRights: "no_rights", access.ErrNotBound: "not_bound", errKind: "kind", errNotReady: "starting",
-}
+func newGate(a *admission) *gate { return &gate{admission: a, secret: rand.Text()} }
 
 // Check implements server.Authentication.
 func (g *gate) Check(c server.ClientAuthentication) bool {
-	user, err := g.admit(c)
+	user, err := g.user(c)
 	if err == nil {
 		c.RegisterUser(user)
 		return true
 	}
-	g.metrics.refused.WithLabelValues(reason(err)).Inc()
-	line := g.refusals.Warn().Err(err).Str("client", c.GetOpts().Name)
-	if address := c.RemoteAddress(); address != nil {
-		line = line.Stringer("address", address)
+	address := ""
+	if a := c.RemoteAddress(); a != nil {
+		address = a.String()
 	}
-	line.Msg("a client was refused")
+	g.refuse(err, c.GetOpts().Name, address)
 	return false
 }
 
-func reason(err error) string {
-	for known, name := range reasons {
-		if errors.Is(err, known) {
-			return name
-		}
-	}
-	return "other"
-}
-
-// admit says as whom a client is let in.
-func (g *gate) admit(c server.ClientAuthentication) (*server.User, error) {
+// user says as whom a client is let in.
+func (g *gate) user(c server.ClientAuthentication) (*server.User, error) {
 	if c.Kind() != server.CLIENT {
 		return nil, errKind
 	}
@@ -92,26 +57,15 @@ func (g *gate) admit(c server.ClientAuthentication) (*server.User, error) {
 	if subtle.ConstantTimeCompare([]byte(token), []byte(g.secret)) == 1 {
 		return &server.User{Username: access.PolicyStore, Permissions: permissions(access.Host())}, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), verifyTimeout)
-	defer cancel()
-	id, err := g.verifier.Verify(ctx, token)
+	who, err := g.admit(context.Background(), token)
 	if err != nil {
 		return nil, err
 	}
-	rights, err := access.Of(id)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", id, err)
-	}
-	user := &server.User{Username: id.String(), Permissions: permissions(rights), ConnectionDeadline: id.Deadline}
-	if rights.Account != "" {
-		if user.Account = g.accounts[rights.Account]; user.Account == nil {
+	user := &server.User{Username: who.user(), Permissions: permissions(who.rights), ConnectionDeadline: who.id.Deadline}
+	if who.rights.Account != "" {
+		if user.Account = g.accounts[who.rights.Account]; user.Account == nil {
 			return nil, errNotReady
 		}
-	}
-	if !id.Expired.IsZero() {
-		g.metrics.graced.Inc()
-		g.log.Error().Stringer("client", id).Time("expired", id.Expired).Time("until", id.Expired.Add(identity.Grace)).
-			Msg("ALARM: a token that has expired was taken, because the cluster's keys cannot be fetched and tokens cannot be renewed; look at the API server")
 	}
 	return user, nil
 }

@@ -24,6 +24,7 @@ type metrics struct {
 	history    prometheus.Gauge
 	refused    *prometheus.CounterVec
 	graced     prometheus.Counter
+	withdrawn  prometheus.Counter
 }
 
 func newMetrics(r *prometheus.Registry, server func() (bytes, connections float64), keys func() time.Time) *metrics {
@@ -47,6 +48,7 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 		history:    gauge("history_hours", "Hours of history that the log holds at that rate."),
 		starts:     counter("log_starts_total", "Starts of the log server."),
 		graced:     counter("expired_tokens_taken_total", "Clients let in with an expired token because the cluster's keys could not be fetched. Alarm on any."),
+		withdrawn:  counter("connections_withdrawn_total", "Connections that were ended because the pod of their token was gone."),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "ringfence", Subsystem: "policy_store", Name: "window_latency_seconds", Help: "From the first fact of a window to its publication.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
@@ -58,7 +60,7 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 			Namespace: "ringfence", Subsystem: "policy_store", Name: "clients_refused_total", Help: "Clients that were not let in, by reason.",
 		}, []string{"reason"}),
 	}
-	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots, m.syncs, m.churn, m.history, m.refused, m.graced,
+	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots, m.syncs, m.churn, m.history, m.refused, m.graced, m.withdrawn,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_bytes", Help: "Bytes that the log takes."},
 			func() float64 { b, _ := server(); return b }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_connections", Help: "Clients that are connected to the log."},

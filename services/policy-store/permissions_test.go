@@ -113,11 +113,13 @@ func parties(s *secured) []party {
 		}
 	}
 	host := &client{}
-	server := s.host.current.Load()
+	own := s.host.dialer("policy-store", keyStore)
+	if server := s.host.current.Load(); server != nil {
+		own.InProcess, own.Credentials.Token = server.nats, server.gate.secret
+	}
+	own.Log = zerolog.New(&host.complaints)
 	var err error
-	host.Conn, err = eventlog.Dialer{
-		Name: "policy-store", InProcess: server.nats, Credentials: eventlog.Credentials{Token: server.gate.secret}, Log: zerolog.New(&host.complaints),
-	}.Dial(s.t.Context())
+	host.Conn, err = own.Dial(s.t.Context())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -202,8 +204,9 @@ func (tr *trial) forbidden(t *testing.T, subject string, do func() error) bool {
 }
 
 // TestThePermissionMatrix tries everything with every identity.
-func TestThePermissionMatrix(t *testing.T) {
-	s := startSecured(t)
+func TestThePermissionMatrix(t *testing.T) { onEachServer(t, permissionMatrix) }
+
+func permissionMatrix(t *testing.T, s *secured) {
 	all := parties(s)
 	var inboxes []string
 	for _, p := range all {
@@ -253,8 +256,9 @@ func tryAll(t *testing.T, p party, inboxes []string) {
 }
 
 // TestNoPayloadWidensARight asks the forms that carry a subject for another one.
-func TestNoPayloadWidensARight(t *testing.T) {
-	s := startSecured(t)
+func TestNoPayloadWidensARight(t *testing.T) { onEachServer(t, noPayloadWidens) }
+
+func noPayloadWidens(t *testing.T, s *secured) {
 	inSync(s)
 	c := s.enforcer(node)
 	for _, payload := range []string{
@@ -283,8 +287,9 @@ func inSync(s *secured) *follower {
 
 // TestNobodyMakesTheServerSendForThem asks for answers on subjects that the asker may not publish to. The server would send
 // them with its own rights.
-func TestNobodyMakesTheServerSendForThem(t *testing.T) {
-	s := startSecured(t)
+func TestNobodyMakesTheServerSendForThem(t *testing.T) { onEachServer(t, nobodySends) }
+
+func nobodySends(t *testing.T, s *secured) {
 	followed := inSync(s)
 	watcher := s.service(access.Watcher)
 	l := s.open(watcher)

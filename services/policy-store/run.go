@@ -22,6 +22,9 @@ import (
 // service unready, for the producers must get in to bring it there.
 const component = "log"
 
+// componentCallout is that clients can get into an external cluster.
+const componentCallout = "callout"
+
 var (
 	errRestart  = errors.New("the log is started anew")
 	errStarting = errors.New("the log is starting")
@@ -41,22 +44,37 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer svc.Close()
-	h := &host{cfg: cfg, svc: svc, log: svc.Log, replacements: backoff.NewExponentialBackOff()}
+	h, err := newHost(cfg, svc, svc.Log)
+	if err != nil {
+		return err
+	}
+	h.run(svc.Log.WithContext(ctx))
+	return nil
+}
+
+// newHost reads what cfg names.
+func newHost(cfg Config, svc *service.Service, log zerolog.Logger) (h *host, err error) {
+	h = &host{cfg: cfg, svc: svc, log: log, replacements: backoff.NewExponentialBackOff()}
 	if cfg.NATSMode != external {
 		cfg.warn(h.log)
 	}
-	if h.verifier, err = cfg.verifier(cfg.StoreDir, h.log); err != nil {
-		return err
+	if h.verifier, err = cfg.verifier(cfg.StoreDir, log); err != nil {
+		return nil, err
 	}
-	if h.certificate, err = newCertificate(cfg.Security, h.log); err != nil {
-		return err
+	if h.certificate, err = newCertificate(cfg.Security, log); err != nil {
+		return nil, err
 	}
-	h.metrics = newMetrics(svc.Metrics, h.usage, h.keys)
-	var keys sync.WaitGroup
-	defer keys.Wait()
-	keys.Go(func() { keepKeys(ctx, h.verifier) })
-	h.run(svc.Log.WithContext(ctx))
-	return nil
+	if cfg.KeysDir != "" {
+		if h.keys, err = readNATSKeys(cfg.KeysDir); err != nil {
+			return nil, err
+		}
+		svc.Ready(componentCallout, errStarting)
+	}
+	h.metrics = newMetrics(svc.Metrics, h.usage, h.keysFetched)
+	if h.verifier != nil {
+		h.admission = newAdmission(h.verifier, newDeparted(), h.metrics, log)
+	}
+	return h, nil
 }
 
 // host runs one log server after the other: the next when the one before cannot write any more.
@@ -65,15 +83,28 @@ type host struct {
 	svc     *service.Service
 	log     zerolog.Logger
 	metrics *metrics
-	// verifier and certificate are nil where clients are not asked who they are, and where there is no TLS.
+	// verifier, with admission, and certificate are nil where clients are not asked who they are, and where there is no TLS.
 	verifier    *identity.Verifier
+	admission   *admission
 	certificate *certificate
+	keys        natsKeys // of an external cluster, nil where it asks nobody here
 	// replacements spaces out the replacements of a server that cannot write.
 	replacements *backoff.ExponentialBackOff
 	current      atomic.Pointer[logServer]
 }
 
+// run hosts the log, or uses another's, until ctx ends.
 func (h *host) run(ctx context.Context) {
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { keepKeys(ctx, h.verifier) })
+	if h.keys != nil {
+		beside.Go(func() { h.admitAll(ctx) })
+	}
+	h.keepServing(ctx)
+}
+
+func (h *host) keepServing(ctx context.Context) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 200*time.Millisecond, 15*time.Second
 	said := ""
@@ -116,8 +147,8 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 	}
 	var g *gate
 	var own eventlog.Credentials
-	if h.verifier != nil {
-		g = newGate(h.verifier, h.metrics, h.log)
+	if h.admission != nil {
+		g = newGate(h.admission)
 		own.Token = g.secret
 	}
 	s, err := startServer(ctx, h.cfg, g, h.certificate, h.log)
@@ -157,6 +188,9 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 	guarded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go h.guard(guarded, s, cancel)
+	if h.admission != nil {
+		go h.admission.withdraw(guarded, inProcess{nats: s.nats})
+	}
 	err = h.fold(guarded, nc, log, published)
 	if errors.Is(context.Cause(guarded), errRestart) {
 		err = errRestart
@@ -209,8 +243,8 @@ func (h *host) guard(ctx context.Context, s *logServer, replace context.CancelCa
 // guardInterval is how often the guard looks.
 const guardInterval = 500 * time.Millisecond
 
-// keys says when the keys of the tokens were last fetched.
-func (h *host) keys() time.Time {
+// keysFetched says when the keys of the tokens were last fetched.
+func (h *host) keysFetched() time.Time {
 	if h.verifier == nil {
 		return time.Time{}
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/rs/zerolog"
@@ -55,16 +54,10 @@ func startSecured(t *testing.T, change ...func(*Config)) *secured {
 		t.Fatal(err)
 	}
 	log := zerolog.New(&s.said)
-	s.host = &host{cfg: cfg, svc: svc, log: log, replacements: backoff.NewExponentialBackOff()}
-	if s.host.verifier, err = cfg.verifier(cfg.StoreDir, log); err != nil {
+	if s.host, err = newHost(cfg, svc, log); err != nil {
 		t.Fatal(err)
 	}
-	if s.host.certificate, err = newCertificate(cfg.Security, log); err != nil {
-		t.Fatal(err)
-	}
-	s.host.metrics = newMetrics(svc.Metrics, s.host.usage, s.host.keys)
 	var running sync.WaitGroup
-	running.Go(func() { keepKeys(ctx, s.host.verifier) })
 	running.Go(func() { s.host.run(log.WithContext(ctx)) })
 	s.stop = sync.OnceFunc(func() { cancel(); running.Wait(); svc.Close() })
 	t.Cleanup(func() {
@@ -73,6 +66,9 @@ func startSecured(t *testing.T, change ...func(*Config)) *secured {
 			t.Logf("policy-store said:\n%s", s.said.String())
 		}
 	})
+	if cfg.NATSMode == external {
+		return s
+	}
 	eventually(t, func() error {
 		if server := s.host.current.Load(); server == nil || server.nats.Addr() == nil {
 			return fmt.Errorf("not listening")
@@ -82,7 +78,12 @@ func startSecured(t *testing.T, change ...func(*Config)) *secured {
 	return s
 }
 
-func (s *secured) url() string { return "nats://" + s.host.cfg.Listen }
+func (s *secured) url() string {
+	if s.host.cfg.NATSMode == external {
+		return s.host.cfg.LogURL
+	}
+	return "nats://" + s.host.cfg.Listen
+}
 
 // tokenFile writes a token where a client reads it.
 func (s *secured) tokenFile(name, token string) string {
@@ -143,7 +144,8 @@ func (s *secured) viewer() *client {
 func (s *secured) refusal(token string, reason string) string {
 	s.t.Helper()
 	before, counted := len(s.said.String()), testutil.ToFloat64(s.host.metrics.refused.WithLabelValues(reason))
-	nc, err := nats.Connect(s.url(), nats.Token(token), nats.Name("stranger"), nats.NoReconnect())
+	first, _, _ := strings.Cut(s.url(), ",") // of a cluster, or a client tries all servers
+	nc, err := nats.Connect(first, nats.Token(token), nats.Name("stranger"), nats.NoReconnect(), nats.IgnoreDiscoveredServers())
 	if err == nil {
 		nc.Close()
 		s.t.Errorf("%s: let in", reason)
