@@ -246,13 +246,15 @@ func (e everywhere) page(ctx context.Context, account string, offset int, all *[
 	return more, nil
 }
 
-// cut implements connections.
-func (e everywhere) cut(_ context.Context, c connection) error {
+// cut implements connections. A server that knows no such connection says so, and one that is not there has none.
+func (e everywhere) cut(ctx context.Context, c connection) error {
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
 	request, err := json.Marshal(server.KickClientReq{CID: c.id})
 	if err == nil {
-		err = e.nc.Publish(strings.Replace(kickAnywhere, "*", eventlog.Token(c.server), 1), request)
+		_, err = e.nc.RequestWithContext(ctx, strings.Replace(kickAnywhere, "*", eventlog.Token(c.server), 1), request)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
 		return fmt.Errorf("end the connection of %s: %w", c.user, err)
 	}
 	return nil
