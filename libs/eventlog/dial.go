@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -38,6 +39,13 @@ type Credentials struct {
 
 	// Token takes the place of the file: what a server within this process asks for, or the token of a single command.
 	Token string `kong:"-"`
+	// Source gives the token of every connect in their place, where it is renewed otherwise than in a file.
+	Source func() (string, error) `kong:"-"`
+	// Session, where set, is a secret of a person's command: its inbox is bound to it, as ViewerName says, and so stays when
+	// the token is renewed.
+	Session string `kong:"-"`
+	// CA takes the place of CAFile: the authorities themselves, in PEM form.
+	CA []byte `kong:"-"`
 	// Key proves who this is to an external cluster that lists its public half as a user. Only policy-store has one.
 	Key nkeys.KeyPair `kong:"-"`
 }
@@ -63,14 +71,14 @@ func (d Dialer) Dial(ctx context.Context) (*nats.Conn, error) {
 // warn says what of the connection is open to whoever can reach it.
 func (d Dialer) warn() {
 	c := d.Credentials
-	anonymous := c.TokenFile == "" && c.Token == "" && c.Key == nil
+	anonymous, open := c.TokenFile == "" && c.Token == "" && c.Source == nil && c.Key == nil, c.CAFile == "" && len(c.CA) == 0
 	switch {
 	case d.InProcess != nil:
-	case c.CAFile == "" && c.Key != nil: // it never leaves the process
+	case open && c.Key != nil: // it never leaves the process
 		d.Log.Warn().Msg("the log is used without TLS; set --log-ca-file (RINGFENCE_LOG_CA_FILE)")
-	case c.CAFile == "" && !anonymous:
+	case open && !anonymous:
 		d.Log.Warn().Msg("the token goes to the log in the clear; set --log-ca-file (RINGFENCE_LOG_CA_FILE)")
-	case c.CAFile == "":
+	case open:
 		d.Log.Warn().Msg("the log is used without TLS and without proof of who this is; set --log-ca-file and --log-token-file (RINGFENCE_LOG_CA_FILE, RINGFENCE_LOG_TOKEN_FILE)")
 	case anonymous:
 		d.Log.Warn().Msg("the log is used without proof of who this is; set --log-token-file (RINGFENCE_LOG_TOKEN_FILE)")
@@ -80,7 +88,7 @@ func (d Dialer) warn() {
 // EnforcerName is the name under which the enforcer of a node dials. The others use the name of their service.
 func EnforcerName(node string) string { return "enforcer-" + node }
 
-// ViewerName is the name under which a person dials with a token, whose fingerprint libs/identity gives.
+// ViewerName is the name under which a person dials with a token or a session, whose fingerprint libs/identity gives.
 func ViewerName(fingerprint string) string { return "viewer-" + fingerprint }
 
 // InboxPrefix is what the subjects of answers to a client begin with that dials under a name.
@@ -127,21 +135,38 @@ func (c Credentials) options(log zerolog.Logger) (opts []nats.Option) {
 		opts = append(opts, nats.Nkey(public, c.Key.Sign))
 	case c.Token != "":
 		opts = append(opts, nats.Token(c.Token))
-	case c.TokenFile != "":
+	case c.Source != nil || c.TokenFile != "":
 		opts = append(opts, nats.TokenHandler(func() string {
-			token, err := os.ReadFile(c.TokenFile)
+			token, err := c.renewed()
 			if err != nil {
 				log.Error().Err(err).Msg("the token for the log cannot be read")
 			}
-			return strings.TrimSpace(string(token))
+			return token
 		}))
 	}
-	if c.CAFile != "" {
+	if c.Session != "" {
+		opts = append(opts, nats.UserInfo("", c.Session))
+	}
+	switch {
+	case len(c.CA) > 0:
+		authorities := x509.NewCertPool()
+		authorities.AppendCertsFromPEM(c.CA) // where it adds none, nobody is believed
+		opts = append(opts, nats.Secure(&tls.Config{ServerName: c.ServerName, RootCAs: authorities, MinVersion: tls.VersionTLS13}))
+	case c.CAFile != "":
 		opts = append(opts,
 			nats.Secure(&tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS13}),
 			nats.RootCAs(c.CAFile))
 	}
 	return opts
+}
+
+// renewed is the token as it is now.
+func (c Credentials) renewed() (string, error) {
+	if c.Source != nil {
+		return c.Source()
+	}
+	token, err := os.ReadFile(c.TokenFile)
+	return strings.TrimSpace(string(token)), err
 }
 
 // reconnectDelay spreads a thousand nodes over the seconds after a restart of the server; nats.go calls it once for

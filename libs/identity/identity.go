@@ -44,7 +44,7 @@ type Identity struct {
 	// Node and Pod are what the token is bound to, empty for a token that is bound to none, as a person's.
 	Node, Pod string
 	PodUID    string
-	// Fingerprint tells tokens apart without giving them away.
+	// Fingerprint tells tokens, or what stands for them, apart without giving them away.
 	Fingerprint string
 	// Deadline is when the identity must be proven again.
 	Deadline time.Time
@@ -63,7 +63,7 @@ func (i Identity) String() string {
 	return i.Service + " (token " + i.Fingerprint + ")"
 }
 
-// Fingerprint is the short digest of a token that an Identity carries.
+// Fingerprint is the short digest of a secret such as a token, for an Identity to carry.
 func Fingerprint(token string) string {
 	sum := sha256.Sum256([]byte(token))
 	return hex.EncodeToString(sum[:8])

@@ -63,13 +63,17 @@ var reasons = map[error]string{
 	errDeparted: "pod_gone", errRequest: "request",
 }
 
-// admit says who a token lets in; ctx bounds the look for unknown keys. Every error is one of those above.
-func (a *admission) admit(ctx context.Context, token string) (admitted, error) {
+// admit says who a token lets in; ctx bounds the look for unknown keys. Every error is one of those above. A session is a
+// secret that a person's command may add: its inbox is then bound to that, and outlives the token.
+func (a *admission) admit(ctx context.Context, token, session string) (admitted, error) {
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
 	id, err := a.verifier.Verify(ctx, token)
 	if err != nil {
 		return admitted{}, err
+	}
+	if session != "" && id.Pod == "" {
+		id.Fingerprint = identity.Fingerprint(session)
 	}
 	rights, err := access.Of(id)
 	if err == nil && a.departed.has(id.PodUID) {

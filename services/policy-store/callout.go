@@ -126,7 +126,7 @@ func (c *callout) decide(ctx context.Context, request *jwt.AuthorizationRequestC
 	if kind := request.ClientInformation; kind.Kind != "Client" || kind.Type != "nats" {
 		return nil, errKind
 	}
-	who, err := c.admit(ctx, request.ConnectOptions.Token)
+	who, err := c.admit(ctx, request.ConnectOptions.Token, request.ConnectOptions.Password)
 	if err != nil {
 		return nil, err
 	}

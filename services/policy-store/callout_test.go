@@ -309,7 +309,7 @@ func TestAnAnswerIsTheTable(t *testing.T) {
 		must(t, err)
 		user, err := jwt.DecodeUserClaims(answer.Jwt)
 		must(t, err)
-		who, err := c.admit(t.Context(), token)
+		who, err := c.admit(t.Context(), token, "")
 		must(t, err)
 		if user.Audience != account || user.Expires != end.Unix() || user.Subject != request.UserNkey || user.Resp != nil || len(user.Pub.Deny)+len(user.Sub.Deny) > 0 ||
 			!slices.Equal(user.Pub.Allow, who.rights.Publish) || !slices.Equal(user.Sub.Allow, who.rights.Subscribe) || !strings.Contains(user.Name, " uid uid-") {

@@ -57,7 +57,7 @@ func (g *gate) user(c server.ClientAuthentication) (*server.User, error) {
 	if subtle.ConstantTimeCompare([]byte(token), []byte(g.secret)) == 1 {
 		return &server.User{Username: access.PolicyStore, Permissions: permissions(access.Host())}, nil
 	}
-	who, err := g.admit(context.Background(), token)
+	who, err := g.admit(context.Background(), token, c.GetOpts().Password)
 	if err != nil {
 		return nil, err
 	}

@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 )
@@ -23,24 +25,28 @@ func (c *Cluster) Forward(ctx context.Context, namespace, selector string, port 
 	if err != nil {
 		return "", err
 	}
-	ready := make(chan struct{})
-	go c.keepForwarding(ctx, namespace, selector, fmt.Sprintf("%d:%d", local, port), ready)
+	ready, failed := make(chan struct{}), make(chan error, 1)
+	go c.keepForwarding(ctx, namespace, selector, fmt.Sprintf("%d:%d", local, port), ready, failed)
 	select {
 	case <-ready:
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(local)), nil
+	case err = <-failed:
 	case <-ctx.Done():
-		return "", fmt.Errorf("forward to port %d of pods %s in namespace %s: %w", port, selector, namespace, ctx.Err())
+		err = ctx.Err()
 	}
+	return "", fmt.Errorf("forward to port %d of pods %s in namespace %s: %w", port, selector, namespace, err)
 }
 
-func (c *Cluster) keepForwarding(ctx context.Context, namespace, selector, ports string, ready chan<- struct{}) {
+// keepForwarding closes ready once, or gives failed why there will be no forwarding.
+func (c *Cluster) keepForwarding(ctx context.Context, namespace, selector, ports string, ready chan<- struct{}, failed chan<- error) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, 2*time.Second
 	for ctx.Err() == nil {
 		opened, ended := make(chan struct{}), make(chan struct{})
+		var err error
 		go func() {
 			defer close(ended)
-			_ = c.forwardOnce(ctx, namespace, selector, ports, opened) // the pod went or is not there yet: look again
+			err = c.forwardOnce(ctx, namespace, selector, ports, opened) // the pod went or is not there yet: look again
 		}()
 		select {
 		case <-opened:
@@ -51,6 +57,10 @@ func (c *Cluster) keepForwarding(ctx context.Context, namespace, selector, ports
 			}
 			<-ended
 		case <-ended:
+		}
+		if ready != nil && Forbidden(err) {
+			failed <- err
+			return
 		}
 		select {
 		case <-ctx.Done():
@@ -81,6 +91,12 @@ func (c *Cluster) forwardOnce(ctx context.Context, namespace, selector, ports st
 		return forwarder.ForwardPorts()
 	}
 	return errors.New("no ready pod")
+}
+
+// Forbidden says whether the API server refused, which a second try would not change. The upgrade of a connection gives its
+// answer as text.
+func Forbidden(err error) bool {
+	return err != nil && (apierrors.IsForbidden(err) || strings.Contains(err.Error(), "is forbidden"))
 }
 
 func freePort(ctx context.Context) (int, error) {

@@ -96,22 +96,18 @@ func (a Address) Connect(ctx context.Context) (*Store, error) {
 }
 
 func (a Address) connect(ctx context.Context) (*Store, error) {
-	server := a.Server
-	if server == "" {
-		local, err := a.forward(ctx)
-		if err != nil {
-			return nil, err
-		}
-		server = "nats://" + local
-	}
-	name, credentials, err := a.viewer()
+	d, untold, err := a.dialer(ctx)
 	if err != nil {
 		return nil, err
 	}
 	last := &lastError{}
-	nc, err := eventlog.Dialer{URL: server, Name: name, Credentials: credentials, Log: zerolog.New(last)}.Dial(ctx)
+	d.Log = zerolog.New(last)
+	nc, err := d.Dial(ctx)
 	if err != nil {
-		return nil, last.because(err)
+		if err = last.because(err); untold != nil && refused(err) {
+			err = fmt.Errorf("%w; %w", err, untold)
+		}
+		return nil, err
 	}
 	log, err := eventlog.OpenReadOnly(ctx, nc)
 	if err != nil {
@@ -121,34 +117,64 @@ func (a Address) connect(ctx context.Context) (*Store, error) {
 	return &Store{Log: log, Conn: nc}, nil
 }
 
-// viewer gives the name and the credentials to dial with. The token is read once, for the inbox of a viewer is bound to it.
-func (a Address) viewer() (string, eventlog.Credentials, error) {
-	c := a.Credentials
-	if c.TokenFile == "" {
-		return "ringfence", c, nil
+// dialer says where the log is, whom to believe that it is the log, and as whom to dial. What it could not learn to say
+// who asks is untold: a log that asks nobody does not mind.
+func (a Address) dialer(ctx context.Context) (d eventlog.Dialer, untold, err error) {
+	d = eventlog.Dialer{URL: a.Server, Name: "ringfence", Credentials: a.Credentials}
+	if d.Credentials.TokenFile != "" {
+		if err := a.readToken(&d); err != nil {
+			return d, nil, err
+		}
 	}
-	token, err := os.ReadFile(c.TokenFile)
-	if err != nil {
-		return "", c, fmt.Errorf("the token: %w", err)
+	if a.Server != "" && a.Kubeconfig == "" && a.Context == "" {
+		return d, nil, nil
 	}
-	c.TokenFile, c.Token = "", strings.TrimSpace(string(token))
-	return eventlog.ViewerName(identity.Fingerprint(c.Token)), c, nil
-}
-
-// forward opens a port on this machine that leads to policy-store.
-func (a Address) forward(ctx context.Context) (string, error) {
 	kube, err := cluster.Open(a.Kubeconfig, a.Context)
 	if err != nil {
-		return "", err
+		return d, nil, err
 	}
+	if a.Server == "" {
+		if err := a.within(ctx, kube, &d); err != nil {
+			return d, nil, err
+		}
+	}
+	if d.Credentials.Token == "" {
+		untold, err = a.identify(ctx, kube, &d)
+	}
+	return d, untold, err
+}
+
+// readToken reads the token once, for the inbox of a viewer is bound to it.
+func (a Address) readToken(d *eventlog.Dialer) error {
+	token, err := os.ReadFile(d.Credentials.TokenFile)
+	if err != nil {
+		return fmt.Errorf("the token: %w", err)
+	}
+	d.Credentials.TokenFile, d.Credentials.Token = "", strings.TrimSpace(string(token))
+	d.Name = eventlog.ViewerName(identity.Fingerprint(d.Credentials.Token))
+	return nil
+}
+
+// within finds the log within a cluster, and opens a port on this machine that leads to it.
+func (a Address) within(ctx context.Context, kube *cluster.Cluster, d *eventlog.Dialer) error {
 	pods, err := kube.Pods(ctx, a.Namespace, StoreSelector)
 	if err != nil {
-		return "", err
+		return allowed(err, a.Namespace, "list pods")
 	}
 	if len(pods) == 0 {
-		return "", fmt.Errorf("no pod %s in namespace %s of %s: %w", StoreSelector, a.Namespace, kube.Host(), errNoStore)
+		return fmt.Errorf("no pod %s in namespace %s of %s: %w", StoreSelector, a.Namespace, kube.Host(), errNoStore)
 	}
-	return kube.Forward(ctx, a.Namespace, StoreSelector, StorePort)
+	if d.Credentials.CAFile == "" {
+		if d.Credentials.CA, err = a.authorities(ctx, kube, pods[0].Spec.Volumes); err != nil {
+			return err
+		}
+	}
+	local, err := kube.Forward(ctx, a.Namespace, StoreSelector, StorePort)
+	if err != nil {
+		return allowed(err, a.Namespace, "create pods --subresource=portforward")
+	}
+	d.URL = "nats://" + local
+	return nil
 }
 
 var (
@@ -159,9 +185,9 @@ var (
 // advise adds to an error what to do next.
 func (a Address) advise(err error, late bool) error {
 	switch {
-	case errors.Is(err, errNoStore):
+	case errors.Is(err, errNoStore), errors.Is(err, errNotAllowed), errors.Is(err, errNoAuthority):
 		return err
-	case strings.Contains(strings.ToLower(err.Error()), nats.ErrAuthorization.Error()): // as text: the dialer logged it
+	case refused(err):
 		return fmt.Errorf("%w; the log asks who you are: kubectl -n %s create token viewer --audience ringfence > token, then --log-token-file token", err, a.Namespace)
 	case a.Server != "":
 		return fmt.Errorf("no log at %s within %s: %w; is policy-store running there?", a.Server, a.Patience, err)
@@ -169,6 +195,11 @@ func (a Address) advise(err error, late bool) error {
 		return fmt.Errorf("no ready policy-store within %s: %w; look with: kubectl -n %s get pods", a.Patience, err, a.Namespace)
 	}
 	return fmt.Errorf("%w; or name the log's server with --server", err)
+}
+
+// refused says whether the log refused who asks. It is told as text, for the dialer logged it.
+func refused(err error) bool {
+	return strings.Contains(strings.ToLower(err.Error()), nats.ErrAuthorization.Error())
 }
 
 // Close ends the connection and the port-forward.
