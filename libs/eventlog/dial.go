@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -147,14 +148,15 @@ func (c Credentials) options(log zerolog.Logger) (opts []nats.Option) {
 	if c.Session != "" {
 		opts = append(opts, nats.UserInfo("", c.Session))
 	}
+	name := cmp.Or(c.ServerName, "policy-store")
 	switch {
 	case len(c.CA) > 0:
 		authorities := x509.NewCertPool()
 		authorities.AppendCertsFromPEM(c.CA) // where it adds none, nobody is believed
-		opts = append(opts, nats.Secure(&tls.Config{ServerName: c.ServerName, RootCAs: authorities, MinVersion: tls.VersionTLS13}))
+		opts = append(opts, nats.Secure(&tls.Config{ServerName: name, RootCAs: authorities, MinVersion: tls.VersionTLS13}))
 	case c.CAFile != "":
 		opts = append(opts,
-			nats.Secure(&tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS13}),
+			nats.Secure(&tls.Config{ServerName: name, MinVersion: tls.VersionTLS13}),
 			nats.RootCAs(c.CAFile))
 	}
 	return opts

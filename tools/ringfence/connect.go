@@ -189,6 +189,8 @@ func (a Address) advise(err error, late bool) error {
 		return err
 	case refused(err):
 		return fmt.Errorf("%w; the log asks who you are: kubectl -n %s create token viewer --audience ringfence > token, then --log-token-file token", err, a.Namespace)
+	case strings.Contains(err.Error(), "x509: "):
+		return fmt.Errorf("%w; whom to believe that it is the log is in ConfigMap %s or in --log-ca-file", err, AuthoritiesName)
 	case a.Server != "":
 		return fmt.Errorf("no log at %s within %s: %w; is policy-store running there?", a.Server, a.Patience, err)
 	case late:

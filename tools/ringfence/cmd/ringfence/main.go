@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/go-logr/logr"
 	"github.com/rs/zerolog"
+	"k8s.io/klog/v2"
 
 	"github.com/ringfence/ringfence/libs/clas"
 	"github.com/ringfence/ringfence/libs/eventlog"
@@ -26,7 +28,8 @@ Exit codes: 0 done (explain: allowed; diff: same policy), 1 failed, 2 wrong usag
 
 A place in the log is a sequence (1042), a time (2026-01-31T12:30:00Z), or how long ago (10m).
 
-Without --server it opens a port-forward to policy-store in the cluster of the kubeconfig.`
+Without --server it opens a port-forward to policy-store in the cluster of the kubeconfig, and asks that for a token of the
+ServiceAccount viewer; with --server it does that only where --kubeconfig or --context names the cluster.`
 
 // Exit codes.
 const (
@@ -68,6 +71,7 @@ type cli struct {
 }
 
 func main() {
+	klog.SetLogger(logr.Discard()) // a port-forward speaks of every connection that a server closed
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
