@@ -171,15 +171,18 @@ func (c *callout) seal(answer *jwt.AuthorizationResponseClaims, request *jwt.Aut
 }
 
 // everywhere are the connections of all servers of a cluster, over a connection in the servers' own account.
-type everywhere struct{ nc *nats.Conn }
+type everywhere struct {
+	nc   *nats.Conn
+	page int // connections of one answer
+}
 
 const (
 	// pageOfConnections keeps an answer below the size of a message.
 	pageOfConnections = 512
 	// answersPause is how long no server may have answered before all are taken to have.
 	answersPause = time.Second
-	// maxAnswers bounds how many pages are read in all: half a million connections.
-	maxAnswers = 1024
+	// maxServers bounds how many answers are read to one question, and maxConnections how many connections a server is asked for.
+	maxServers, maxConnections = 1024, 1 << 19
 )
 
 // page is what is of interest of a server's answer.
@@ -200,8 +203,8 @@ type page struct {
 // list implements connections. A server that does not answer is left out: its clients come to others, which ask.
 func (e everywhere) list(ctx context.Context) (all []connection, err error) {
 	for _, account := range []string{accountLog, access.Nodes} {
-		for offset, more := 0, true; more && offset < maxAnswers*pageOfConnections; offset += pageOfConnections {
-			if more, err = e.page(ctx, account, offset, &all); err != nil {
+		for offset, more := 0, true; more && offset < maxConnections; offset += e.page {
+			if more, err = e.add(ctx, account, offset, &all); err != nil {
 				return nil, err
 			}
 		}
@@ -209,9 +212,9 @@ func (e everywhere) list(ctx context.Context) (all []connection, err error) {
 	return all, nil
 }
 
-// page adds one page of every server, and says whether any has more.
-func (e everywhere) page(ctx context.Context, account string, offset int, all *[]connection) (more bool, err error) {
-	request, err := json.Marshal(server.ConnzOptions{Username: true, Account: account, Offset: offset, Limit: pageOfConnections})
+// add adds one page of every server, and says whether any has more.
+func (e everywhere) add(ctx context.Context, account string, offset int, all *[]connection) (more bool, err error) {
+	request, err := json.Marshal(server.ConnzOptions{Username: true, Account: account, Offset: offset, Limit: e.page})
 	if err != nil {
 		return false, fmt.Errorf("list the connections: %w", err)
 	}
@@ -224,7 +227,7 @@ func (e everywhere) page(ctx context.Context, account string, offset int, all *[
 	if err != nil {
 		return false, fmt.Errorf("list the connections: %w", err)
 	}
-	for range maxAnswers {
+	for range maxServers {
 		quiet, cancel := context.WithTimeout(ctx, answersPause)
 		m, err := sub.NextMsgWithContext(quiet)
 		cancel()
@@ -265,7 +268,7 @@ type inProcess struct{ nats *server.Server }
 
 // list implements connections.
 func (p inProcess) list(context.Context) ([]connection, error) {
-	found, err := p.nats.Connz(&server.ConnzOptions{Username: true, Limit: maxAnswers * pageOfConnections})
+	found, err := p.nats.Connz(&server.ConnzOptions{Username: true, Limit: maxConnections})
 	if err != nil {
 		return nil, fmt.Errorf("list the connections: %w", err)
 	}

@@ -380,3 +380,42 @@ func FuzzSeed(f *testing.F) {
 		}
 	})
 }
+
+// TestASessionKeepsItsInbox gives a person's command, on each server, an inbox that its next token does not change, and nobody
+// else's.
+func TestASessionKeepsItsInbox(t *testing.T) { onEachServer(t, sessionKeepsInbox) }
+
+func sessionKeepsInbox(t *testing.T, s *secured) {
+	session := func(c identitytest.Claims, secret string) (*nats.Conn, *lockedBuffer) {
+		name, said := eventlog.ViewerName(identity.Fingerprint(secret)), &lockedBuffer{}
+		nc, err := eventlog.Dialer{
+			URL: s.url(), Name: name, Credentials: eventlog.Credentials{Token: s.issuer.Token(c), Session: secret}, Log: zerolog.New(said),
+		}.Dial(t.Context())
+		must(t, err)
+		t.Cleanup(nc.Close)
+		return nc, said
+	}
+	asks := func(nc *nats.Conn) error {
+		_, err := nc.Request(StatusSubject, nil, 2*time.Second)
+		return err
+	}
+	first, _ := session(identitytest.Claims{Service: access.Viewer}, "secret")
+	next, _ := session(identitytest.Claims{Service: access.Viewer, From: time.Now().Add(-time.Minute)}, "secret")
+	eventually(t, func() error { return errors.Join(asks(first), asks(next)) })
+	other, said := session(identitytest.Claims{Service: access.Viewer}, "another secret")
+	_, err := other.SubscribeSync(eventlog.InboxPrefix(eventlog.ViewerName(identity.Fingerprint("secret"))) + ".>")
+	must(t, errors.Join(err, other.Flush()))
+	eventually(t, func() error {
+		if !strings.Contains(strings.ToLower(said.String()), "permissions violation for subscription") {
+			return errors.New("it may listen to another's inbox")
+		}
+		return nil
+	})
+	// Only people have sessions: to a service, or a pod, it gives nothing.
+	pod := identitytest.Claims{Service: access.Viewer, Pod: "p", Node: node}
+	who, err := s.host.admission.admit(t.Context(), s.issuer.Token(pod), "secret")
+	must(t, err)
+	if slices.Contains(who.rights.Subscribe, eventlog.InboxPrefix(eventlog.ViewerName(identity.Fingerprint("secret")))+".>") {
+		t.Errorf("%+v", who)
+	}
+}

@@ -1,8 +1,10 @@
 package policystore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +89,7 @@ func tokenEndsWithPod(t *testing.T, s *secured) {
 		t.Error("the successor is not let in")
 	}
 	if s.host.cfg.NATSMode == external {
+		pagesAgree(t, s)
 		return
 	}
 	// The next policy-store learns it from the log.
@@ -101,6 +104,23 @@ func tokenEndsWithPod(t *testing.T, s *secured) {
 		return nil
 	})
 	next.refusal(token, "pod_gone")
+}
+
+// pagesAgree lists the connections of the cluster at once and two by two.
+func pagesAgree(t *testing.T, s *secured) {
+	nc, err := s.host.dialer(systemName, keySystem).Dial(t.Context())
+	must(t, err)
+	defer nc.Close()
+	whole, err := everywhere{nc: nc, page: 512}.list(t.Context())
+	must(t, err)
+	paged, err := everywhere{nc: nc, page: 2}.list(t.Context())
+	must(t, err)
+	for _, all := range [][]connection{whole, paged} {
+		slices.SortFunc(all, func(a, b connection) int { return cmp.Or(strings.Compare(a.server, b.server), cmp.Compare(a.id, b.id)) })
+	}
+	if len(whole) < 7 || !slices.Equal(whole, paged) {
+		t.Errorf("%d connections at once, %d by pages: %+v, %+v", len(whole), len(paged), whole, paged)
+	}
 }
 
 func TestTheLastFactOfAPodCounts(t *testing.T) {

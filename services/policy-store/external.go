@@ -67,7 +67,7 @@ func (h *host) admitAll(ctx context.Context) {
 		nc, err := h.dialer(systemName, keySystem).Dial(ctx)
 		if err == nil { // it ends with ctx alone
 			defer nc.Close()
-			h.admission.withdraw(ctx, everywhere{nc: nc})
+			h.admission.withdraw(ctx, everywhere{nc: nc, page: pageOfConnections})
 		}
 	})
 	c := &callout{admission: h.admission, keys: h.keys}

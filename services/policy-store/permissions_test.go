@@ -32,6 +32,7 @@ func publishable(inboxes []string) []string {
 		"plan.node-1", "plan.node-2", "plan.node-1.x", "snap.1.0", "snap.1.done",
 		"status.node-1", "status.node-2", "status.node-1.x", "status", "flows.node-1", "flows.node-2", "flows.node-1.x",
 		"query.status", "query.explain", "query", "_INBOX", "_R_.x", "$SRV.PING", "$SRV.INFO.ringfence-policy-store", "$SYS.REQ.SERVER.PING",
+		"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER.N.KICK", "$SYS.REQ.SERVER.N.RELOAD", "$SYS.REQ.USER.AUTH",
 		"$SYS.REQ.ACCOUNT.PING.CONNZ", "$JS.ACK.FACTS.c.1.1.1.1.1", "$JS.FC.FACTS.c.x", "$JSC.R.x", "$NRG.x", "$KV.x.y",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE",
 		"$JS.API.ACCOUNT.PURGE.$G", "$JS.API.ACCOUNT.STREAM.MOVE.$G.FACTS",
@@ -72,6 +73,7 @@ func listenable(inboxes []string) []string {
 		"plan.>", "plan.*", "plan.node-1", "plan.node-2", "*.node-1", "status.>", "status.*", "status.node-1", "status.node-2", "flows.>", "flows.*", "flows.node-1",
 		"snap.>", "query.>", "query.*", "query.status", "query.explain", "$SRV.>", "$SRV.PING", "$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.FACTS",
 		"$JS.EVENT.>", "$JS.ACK.>", "$SYS.>", "_INBOX.>", "_INBOX.*", "_INBOX.*.*", "_INBOX.*.>", "_R_.>", "_GR_.>", "$KV.>",
+		"$SYS.REQ.USER.AUTH", "$SYS.ACCOUNT.>",
 	}
 	for _, inbox := range inboxes {
 		all = append(all, inbox+".>", inbox+".*", inbox)
@@ -112,19 +114,21 @@ func parties(s *secured) []party {
 			listen:  []string{"policy.window", "plan." + eventlog.Token(node)},
 		}
 	}
-	host := &client{}
-	own := s.host.dialer("policy-store", keyStore)
-	if server := s.host.current.Load(); server != nil {
-		own.InProcess, own.Credentials.Token = server.nats, server.gate.secret
+	own := func(name, key string) *client {
+		c := &client{}
+		d := s.host.dialer(name, key)
+		if server := s.host.current.Load(); server != nil {
+			d.InProcess, d.Credentials.Token = server.nats, server.gate.secret
+		}
+		d.Log = zerolog.New(&c.complaints)
+		var err error
+		if c.Conn, err = d.Dial(s.t.Context()); err != nil {
+			s.t.Fatal(err)
+		}
+		s.t.Cleanup(c.Close)
+		return c
 	}
-	own.Log = zerolog.New(&host.complaints)
-	var err error
-	host.Conn, err = own.Dial(s.t.Context())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(host.Close)
-	return []party{
+	all := []party{
 		{
 			name: "watcher", client: s.service(access.Watcher), inbox: "_INBOX.watcher",
 			publish: []string{
@@ -140,11 +144,24 @@ func parties(s *secured) []party {
 		},
 		enforcer("node-1"), enforcer("node-2"), enforcer("node.with.dots"), person(), person(),
 		{
-			name: "policy-store", client: host, inbox: "_INBOX.policy-store",
+			name: "policy-store", client: own("policy-store", keyStore), inbox: "_INBOX.policy-store",
 			publish: []string{"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*", "$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>"},
 			listen:  []string{"query.>", "$SRV.>", "status.>"},
 		},
 	}
+	if s.host.keys != nil { // what else policy-store is, to an external cluster
+		all = append(all, party{
+			name: "policy-store-system", client: own("policy-store-system", keySystem), inbox: "_INBOX.policy-store-system",
+			publish: []string{"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.KICK"},
+		})
+	}
+	for i := range all {
+		all[i].listen = append(all[i].listen, all[i].inbox+".>")
+	}
+	if s.host.keys != nil {
+		all = append(all, party{name: "policy-store-callout", client: own("policy-store-callout", keyCallout), inbox: "_INBOX.policy-store-callout", listen: []string{"$SYS.REQ.USER.AUTH"}})
+	}
+	return all
 }
 
 // matches says whether a pattern of NATS covers a subject, whose own wildcards are only covered by wider ones.
@@ -238,7 +255,7 @@ func tryAll(t *testing.T, p party, inboxes []string) {
 		check("request", subject, allowed, func() error { return p.client.PublishRequest(subject, p.inbox+".answer", []byte("{}")) })
 	}
 	for _, subject := range listenable(inboxes) {
-		allowed := may(append(p.listen, p.inbox+".>"), subject)
+		allowed := may(p.listen, subject)
 		for _, queue := range []string{"", "q"} {
 			check("listen", subject, allowed, func() error {
 				sub, err := p.client.QueueSubscribeSync(subject, queue)
