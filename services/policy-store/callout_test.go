@@ -154,8 +154,14 @@ func TestTheServersConfigurationHoldsNoSecret(t *testing.T) {
 			t.Errorf("the configuration holds the seed of %s", name)
 		}
 	}
-	if err := (&server.Options{}).ProcessConfigString(first.String()); err != nil {
-		t.Error(err)
+	// As operations.md says it is used.
+	files := map[string]string{"ringfence.conf": first.String(), "nats.conf": "include ringfence.conf\nserver_name: n\njetstream: enabled\n"}
+	for name, text := range files {
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	opts, err := server.ProcessConfigFile(filepath.Join(dir, "nats.conf"))
+	if err != nil || opts.AuthCallout == nil || opts.SystemAccount != accountSystem || len(opts.Accounts) != 5 || len(opts.Nkeys) != 3 || opts.ServerName != "n" {
+		t.Errorf("%+v %v", opts, err)
 	}
 }
 

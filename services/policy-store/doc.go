@@ -10,7 +10,9 @@
 //  4. A fact that the engine refuses gives one line and a metric, and the object's last good state stays.
 //  5. When facts were lost, which a gap in their sequence tells, it begins a new incarnation, so that the producers write
 //     everything again; until they have, the last policy stays.
-//  6. When the disk fails it says so once, goes on serving what it has, and starts the log anew once the disk takes writes.
+//  6. Where it is told to, it lets nobody in without a token that proves who they are, and gives them the rights of that alone:
+//     on its own server, and on an external cluster, whose servers ask it about each client. A token ends with its pod.
+//  7. When the disk fails it says so once, goes on serving what it has, and starts the log anew once the disk takes writes.
 //
 // It talks neither to the PCE nor to Kubernetes. All others reach the log by NATS on its port; only this package uses the
 // server that is within its own process, and nothing but the dialing of its own connection depends on that.
