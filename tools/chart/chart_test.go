@@ -245,7 +245,7 @@ func TestEnvironmentIsRead(t *testing.T) {
 	programs := map[string][]string{
 		"watcher":      {"./services/watcher/cmd/watcher"},
 		"pce-bridge":   {"./services/pce-bridge/cmd/pce-bridge"},
-		"policy-store": {"./services/policy-store/cmd/policy-store"},
+		"policy-store": {"./services/policy-store/cmd/policy-store", "run"},
 		"enforcer":     {"./services/enforcer/cmd/enforcer", "run"},
 		"pce":          {"./tools/pce/cmd/pce", "serve"},
 	}

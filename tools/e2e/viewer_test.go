@@ -25,7 +25,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/clientcmd/api"
 
 	policystore "github.com/ringfence/ringfence/services/policy-store"
 	"github.com/ringfence/ringfence/tools/cluster"
@@ -194,7 +193,7 @@ func person(t *testing.T, kubeconfig string) string {
 	config.AuthInfos[config.Contexts[config.CurrentContext].AuthInfo].Impersonate = "jane"
 	config.AuthInfos[config.Contexts[config.CurrentContext].AuthInfo].ImpersonateGroups = []string{"ringfence-viewers"}
 	name := filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, clientcmd.WriteToFile(api.Config(*config), name))
+	must(t, clientcmd.WriteToFile(*config, name))
 	return name
 }
 
