@@ -27,6 +27,7 @@ import (
 
 // onEachServer runs a test on the embedded server, and on three of a cluster that asks policy-store by auth callout.
 func onEachServer(t *testing.T, test func(*testing.T, *secured)) {
+	t.Parallel() // a cluster elects for seconds
 	t.Run("embedded", func(t *testing.T) { test(t, startSecured(t)) })
 	t.Run("external", func(t *testing.T) {
 		s, _ := startSecuredCluster(t)
@@ -87,6 +88,7 @@ func startClusterWith(t *testing.T, shared string) *natsCluster {
 
 // TestWhoIsInStaysWhilePolicyStoreIsAway stops the one that lets clients into the cluster, and starts another.
 func TestWhoIsInStaysWhilePolicyStoreIsAway(t *testing.T) {
+	t.Parallel()
 	s, _ := startSecuredCluster(t)
 	c := s.enforcer(node)
 	lost := c.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
