@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -207,7 +208,9 @@ func (s *nodeState) promote() bool {
 		return false
 	}
 	s.plan, s.pending, s.unsure = s.pending[n-1], s.pending[n:], false
-	s.refersAnew()
+	if s.refers == nil || !maps.Equal(s.refers.policies, policiesOf(s.plan)) {
+		s.refersAnew()
+	} // else a pod took the place of one like it
 	return true
 }
 
@@ -243,13 +246,7 @@ func (s *nodeState) wanted() (policies, sets map[string]bool) {
 }
 
 func (s *nodeState) references() *references {
-	policies, sets := map[string]bool{}, map[string]bool{}
-	for _, pod := range s.plan.GetPods() {
-		policies[pod.GetPolicy()] = true
-	}
-	if id := s.plan.GetNodePolicy(); id != "" {
-		policies[id] = true
-	}
+	policies, sets := policiesOf(s.plan), map[string]bool{}
 	for id := range policies {
 		for _, rule := range rulesOf(s.policies.held[id]) {
 			for _, term := range rule.GetTerms() {
@@ -258,6 +255,18 @@ func (s *nodeState) references() *references {
 		}
 	}
 	return &references{policies, sets}
+}
+
+// policiesOf gives the ids of the policies that a plan names.
+func policiesOf(plan *ringfencev1.NodePlan) map[string]bool {
+	policies := map[string]bool{}
+	for _, pod := range plan.GetPods() {
+		policies[pod.GetPolicy()] = true
+	}
+	if id := plan.GetNodePolicy(); id != "" {
+		policies[id] = true
+	}
+	return policies
 }
 
 // rulesOf lists the rules of every kind and direction.
