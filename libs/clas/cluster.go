@@ -142,8 +142,8 @@ func (f *namespaceFact) message(name string) *ringfencev1.Namespace {
 func (c *cluster) namespace(name string) *namespace {
 	ns := c.namespaces[name]
 	if ns == nil {
-		ns = &namespace{name: name, book: c.addresses, hash: hashText(name)}
-		c.namespaces[name] = ns
+		ns = &namespace{name: strings.Clone(name), book: c.addresses, hash: hashText(name)}
+		c.namespaces[ns.name] = ns
 	}
 	return ns
 }
@@ -166,8 +166,8 @@ func (ns *namespace) workload(kind, name string) *workload {
 		if ns.workloads == nil {
 			ns.workloads = map[workloadName]*workload{}
 		}
-		w = &workload{ns: ns, kind: kind, name: name}
-		ns.workloads[key] = w
+		w = &workload{ns: ns, kind: strings.Clone(kind), name: strings.Clone(name)}
+		ns.workloads[workloadName{w.kind, w.name}] = w
 	}
 	return w
 }
@@ -341,10 +341,10 @@ func (e *Engine) group(ns *namespace, m *ringfencev1.Pod) (*group, error) {
 	g := &group{ns: ns, labels: packPairs(m.GetLabels(), nil), annotations: packPairs(m.GetAnnotations(), nil), hostNetwork: m.GetHostNetwork(),
 		workload: w, hash: h, next: first}
 	if c := m.GetController(); c != nil {
-		g.controller = &controller{c.GetKind(), c.GetName(), c.GetUid()}
+		g.controller = &controller{strings.Clone(c.GetKind()), strings.Clone(c.GetName()), strings.Clone(c.GetUid())}
 	}
 	for _, p := range m.GetPorts() {
-		g.ports = append(g.ports, containerPort{p.GetName(), uint8(p.GetProtocol()), uint16(p.GetPort())})
+		g.ports = append(g.ports, containerPort{strings.Clone(p.GetName()), uint8(p.GetProtocol()), uint16(p.GetPort())})
 	}
 	e.cluster.groups[h] = g
 	ns.groups.add(g)

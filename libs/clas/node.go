@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -67,8 +68,8 @@ func (x *external) invalidate(e *Engine) {
 func (c *cluster) node(name string) *node {
 	n := c.nodes[name]
 	if n == nil {
-		n = &node{name: name}
-		c.nodes[name] = n
+		n = &node{name: strings.Clone(name)}
+		c.nodes[n.name] = n
 	}
 	return n
 }

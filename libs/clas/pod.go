@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -260,7 +261,8 @@ func groupText(m *ringfencev1.Pod) bool {
 		!slices.ContainsFunc(m.GetPorts(), func(p *ringfencev1.ContainerPort) bool { return !utf8.ValidString(p.GetName()) })
 }
 
-// newPod makes a pod of a checked fact, without its group and node.
+// newPod makes a pod of a checked fact, without its group and node, with the message's own name. Other texts are cloned: those of a
+// message share one string.
 func newPod(sequence uint64, m *ringfencev1.Pod) (*pod, error) {
 	p := &pod{name: m.GetName(), sequence: sequence, phase: uint8(m.GetPhase())}
 	p.set(ready, m.GetReady())
@@ -270,13 +272,13 @@ func newPod(sequence uint64, m *ringfencev1.Pod) (*pod, error) {
 	canonical := false
 	if p.uid, canonical = canonicalUID(m.GetUid()); !canonical {
 		p.set(oddUID, true)
-		more.uid = m.GetUid()
+		more.uid = strings.Clone(m.GetUid())
 	}
 	if p.version, canonical = canonicalNumber(m.GetResourceVersion()); !canonical {
 		p.set(oddVersion, true)
-		more.version = m.GetResourceVersion()
+		more.version = strings.Clone(m.GetResourceVersion())
 	}
-	more.runtimeUID, more.unknown = m.GetRuntimeUid(), m.ProtoReflect().GetUnknown()
+	more.runtimeUID, more.unknown = strings.Clone(m.GetRuntimeUid()), m.ProtoReflect().GetUnknown()
 	if err := p.takeAddresses(m, &more); err != nil {
 		return nil, err
 	}
@@ -358,7 +360,10 @@ func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 		return fmt.Errorf("pod %q: %w", m.GetNamespace()+"/"+m.GetName(), err)
 	}
 	if old := e.cluster.pods.find(ns, p.name); old != nil {
+		p.name = old.name
 		e.dropPod(old)
+	} else {
+		p.name = strings.Clone(p.name)
 	}
 	e.cluster.pods.put(ns, p)
 	if name := m.GetNode(); name != "" {

@@ -10,8 +10,10 @@ import (
 	"strings"
 	"sync"
 
-	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/ringfence/ringfence/proto/decode"
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
 // position is the subject of the entry that ends a snapshot where the last fact of the log is not among those kept. Its
@@ -138,7 +140,7 @@ func (e *Engine) keepConsole(keep keeping) {
 	for id, p := range e.console.profiles {
 		keep(p.sequence, 1, func() (string, *ringfencev1.Fact) {
 			m := &ringfencev1.ContainerWorkloadProfile{}
-			decode("profile "+p.href, p.encoded, m)
+			unmarshal("profile "+p.href, p.encoded, m)
 			return consoleSubject("profile", id), &ringfencev1.Fact{Body: &ringfencev1.Fact_ContainerWorkloadProfile{ContainerWorkloadProfile: m}}
 		})
 	}
@@ -178,7 +180,7 @@ func (e *Engine) keepProvision(keep keeping) {
 	for _, o := range e.provision.objects {
 		keep(o.sequence, 0, func() (string, *ringfencev1.Fact) {
 			m := &ringfencev1.PceObject{}
-			decode(o.href, o.encoded, m)
+			unmarshal(o.href, o.encoded, m)
 			return consoleSubject("object", o.sha.String()), &ringfencev1.Fact{Body: &ringfencev1.Fact_PceObject{PceObject: m}}
 		})
 	}
@@ -218,8 +220,8 @@ func (e *Engine) keepControl(keep keeping) {
 	}
 }
 
-// decode reads what the engine itself encoded.
-func decode(object string, encoded []byte, m proto.Message) {
+// unmarshal reads what the engine itself encoded.
+func unmarshal(object string, encoded []byte, m proto.Message) {
 	if err := proto.Unmarshal(encoded, m); err != nil {
 		panic(fmt.Sprintf("%s, which was encoded here: %v", object, err)) // only broken memory gets here
 	}
@@ -319,11 +321,11 @@ func decodeAhead(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) iter.Seq[
 }
 
 func decodeEntry(entry *ringfencev1.SnapshotEntry, err error) decoded {
-	d := decoded{SnapshotEntry: entry, fact: &ringfencev1.Fact{}, err: err}
+	d := decoded{SnapshotEntry: entry, err: err}
 	if err != nil || entry.GetSubject() == position {
 		return d
 	}
-	if err := proto.Unmarshal(entry.GetFact(), d.fact); err != nil {
+	if d.fact, err = decode.Fact(entry.GetFact()); err != nil {
 		d.err = fmt.Errorf("entry %d: fact of subject %s: decode: %w", entry.GetSequence(), entry.GetSubject(), err)
 	}
 	return d

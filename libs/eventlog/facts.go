@@ -10,8 +10,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
-	"google.golang.org/protobuf/proto"
 
+	"github.com/ringfence/ringfence/proto/decode"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -123,8 +123,8 @@ func (l *Log) entry(ctx context.Context, m message, seen *continuity) (e Entry, 
 }
 
 func decodeFact(data []byte) (*ringfencev1.Fact, error) {
-	fact := &ringfencev1.Fact{}
-	if err := proto.Unmarshal(data, fact); err != nil {
+	fact, err := decode.Fact(data)
+	if err != nil {
 		return nil, fmt.Errorf("not a fact: %w", err)
 	}
 	if err := verifyChecksum(data, fact); err != nil {
