@@ -18,6 +18,8 @@ const (
 	maxStalls = 3
 	// consumerIdle is how long the server keeps the consumer of a reader that went away.
 	consumerIdle = 30 * time.Second
+	// pulled is how many messages are asked for at a time.
+	pulled = 2048
 )
 
 var errIdle = errors.New("no message in time")
@@ -30,9 +32,9 @@ type message struct {
 	data     []byte
 }
 
-// reader reads a stream in order by an ordered consumer of its own, which follows the stream over reconnects and server
-// restarts. The reader checks that it still is the same stream before it hands out what comes after such a break.
-// A batched reader gets messages directly instead. It is not safe for concurrent use.
+// reader reads a stream in order by a consumer of its own. Whatever breaks the order (a connection, a server that starts again)
+// ends the consumer's use; the reader checks that it still is the same stream then, and goes on by another. A batched reader
+// gets messages directly instead. It is not safe for concurrent use.
 type reader struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
@@ -47,9 +49,8 @@ type reader struct {
 	fetched []message // by a batched reader, and not read yet
 
 	next     uint64 // sequence that is wanted next; 0: whatever comes first
-	consumer string
-	messages jetstream.MessagesContext
-	release  func() bool
+	consumer jetstream.ConsumeContext
+	arrivals *arrivals // from the consumer
 }
 
 // factsReader reads facts from a sequence on, 0 being the oldest that is kept.
@@ -78,50 +79,58 @@ func (r *reader) read(ctx context.Context) (message, error) {
 	if r.batched {
 		return r.readBatched(ctx)
 	}
-	if r.messages == nil {
+	if r.consumer == nil {
 		if err := r.open(ctx); err != nil {
 			return message{}, err
 		}
 	}
-	wait, cancel := context.WithTimeout(ctx, idleAfter)
-	defer cancel()
-	msg, err := r.messages.Next(jetstream.NextContext(wait))
+	m, err := r.arrivals.next(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return message{}, ctx.Err()
-	case errors.Is(err, context.DeadlineExceeded):
-		return message{}, errIdle
+	case errors.Is(err, errIdle):
+		return message{}, err
 	case err != nil:
 		r.close()
 		return message{}, fmt.Errorf("read stream %s: %w", r.stream, err)
 	}
-	return r.accept(ctx, msg)
-}
-
-func (r *reader) accept(ctx context.Context, msg jetstream.Msg) (message, error) {
-	md, err := msg.Metadata()
-	if err != nil {
-		r.close()
-		return message{}, fmt.Errorf("read stream %s: %w", r.stream, err)
-	}
-	if md.Consumer != r.consumer {
-		if _, err := r.verify(ctx); err != nil {
-			r.close()
-			return message{}, err
-		}
-		r.consumer = md.Consumer
-	}
-	r.next = md.Sequence.Stream + 1
-	return message{subject: msg.Subject(), sequence: md.Sequence.Stream, storedAt: md.Timestamp, data: msg.Data()}, nil
+	r.next = m.sequence + 1
+	return m, nil
 }
 
 func (r *reader) open(ctx context.Context) error {
 	if _, err := r.verify(ctx); err != nil {
 		return err
 	}
-	cfg := jetstream.OrderedConsumerConfig{
-		FilterSubjects: r.filters, DeliverPolicy: r.policy, InactiveThreshold: consumerIdle,
-		NamePrefix: "reader-" + nuid.Next(), MaxResetAttempts: 1,
+	var consumer jetstream.Consumer
+	err := call(ctx, r.nc, func(ctx context.Context) (err error) {
+		consumer, err = r.js.CreateConsumer(ctx, r.stream, r.config())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", r.stream, err)
+	}
+	a := newArrivals()
+	consuming, err := consumer.Consume(a.put, jetstream.PullMaxMessages(pulled), jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { a.fail(err) }))
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", r.stream, err)
+	}
+	r.consumer, r.arrivals = consuming, a
+	return nil
+}
+
+// config is that of a consumer which begins where the reader is.
+func (r *reader) config() jetstream.ConsumerConfig {
+	cfg := jetstream.ConsumerConfig{
+		Name: "reader-" + nuid.Next(), DeliverPolicy: r.policy, FilterSubjects: r.filters, InactiveThreshold: consumerIdle,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
+	}
+	switch {
+	case len(r.filters) == 1: // who may read so much and no more may make such a consumer only
+		cfg.FilterSubject, cfg.FilterSubjects = r.filters[0], nil
+	case len(r.filters) == 0 && r.policy == jetstream.DeliverLastPerSubjectPolicy:
+		cfg.FilterSubjects = []string{">"}
 	}
 	switch r.policy {
 	case jetstream.DeliverByStartSequencePolicy:
@@ -129,33 +138,18 @@ func (r *reader) open(ctx context.Context) error {
 	case jetstream.DeliverByStartTimePolicy:
 		cfg.OptStartTime = &r.since
 	}
-	var consumer jetstream.Consumer
-	err := call(ctx, r.nc, func(ctx context.Context) (err error) {
-		consumer, err = r.js.OrderedConsumer(ctx, r.stream, cfg)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("read stream %s: %w", r.stream, err)
-	}
-	r.messages, err = consumer.Messages(jetstream.PullMaxMessages(2048), jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second))
-	if err != nil {
-		r.messages = nil
-		return fmt.Errorf("read stream %s: %w", r.stream, err)
-	}
-	r.release = context.AfterFunc(ctx, r.messages.Stop)
-	r.consumer = consumer.CachedInfo().Name
-	return nil
+	return cfg
 }
 
 // close lets go of the consumer; the reader goes on after the last message that it gave.
 func (r *reader) close() {
 	r.fetched = nil
-	if r.messages == nil {
+	if r.consumer == nil {
 		return
 	}
-	r.release()
-	r.messages.Stop()
-	r.messages, r.consumer = nil, ""
+	r.arrivals.close()
+	r.consumer.Stop()
+	r.consumer, r.arrivals = nil, nil
 	if r.next > 0 {
 		r.policy = jetstream.DeliverByStartSequencePolicy
 	}
