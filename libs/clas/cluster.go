@@ -325,9 +325,8 @@ func (g *group) sameAs(ns *namespace, m *ringfencev1.Pod, w *workload) bool {
 	return true
 }
 
-// group gives the group that a pod belongs to, made where there is none.
-func (e *Engine) group(ns *namespace, m *ringfencev1.Pod) (*group, error) {
-	w := e.workloadOf(ns, m)
+// group gives the group that a pod of a workload belongs to, made where there is none.
+func (e *Engine) group(ns *namespace, m *ringfencev1.Pod, w *workload) (*group, error) {
 	h := hashPod(ns, m, w)
 	first := e.cluster.groups[h]
 	for g := first; g != nil; g = g.next {
@@ -335,11 +334,11 @@ func (e *Engine) group(ns *namespace, m *ringfencev1.Pod) (*group, error) {
 			return g, nil
 		}
 	}
-	if !groupText(m) {
-		return nil, errNotText
-	}
 	g := &group{ns: ns, labels: packPairs(m.GetLabels(), nil), annotations: packPairs(m.GetAnnotations(), nil), hostNetwork: m.GetHostNetwork(),
 		workload: w, hash: h, next: first}
+	if !g.labels.text() || !g.annotations.text() || !groupText(m) {
+		return nil, errNotText
+	}
 	if c := m.GetController(); c != nil {
 		g.controller = &controller{strings.Clone(c.GetKind()), strings.Clone(c.GetName()), strings.Clone(c.GetUid())}
 	}
@@ -356,6 +355,16 @@ func (e *Engine) group(ns *namespace, m *ringfencev1.Pod) (*group, error) {
 	}
 	e.stale.group(g)
 	return g, nil
+}
+
+// groupAfter gives the group that a pod belongs to in the place of another, nil for none. Most pods stay in their group, which is
+// found without a look at all others.
+func (e *Engine) groupAfter(old *pod, ns *namespace, m *ringfencev1.Pod) (*group, error) {
+	w := e.workloadOf(ns, m)
+	if old != nil && old.group.sameAs(ns, m, w) {
+		return old.group, nil
+	}
+	return e.group(ns, m, w)
 }
 
 // workloadOf gives the workload that a pod belongs to. A bare pod has one of its own only where that matters: the console
@@ -385,7 +394,8 @@ func (e *Engine) regroup(w *workload) {
 
 // movePod looks for the pod's group again.
 func (e *Engine) movePod(p *pod) {
-	next, err := e.group(p.group.ns, p.message())
+	m := p.message()
+	next, err := e.group(p.group.ns, m, e.workloadOf(p.group.ns, m))
 	if err != nil || next == p.group {
 		return
 	}

@@ -247,15 +247,8 @@ func podText(m *ringfencev1.Pod, p *pod) bool {
 		(p.more == nil || utf8.ValidString(p.more.uid) && utf8.ValidString(p.more.version) && utf8.ValidString(p.more.runtimeUID))
 }
 
-// groupText tells whether the text that pods share is UTF-8.
+// groupText tells whether the text that pods share, but for labels and annotations, is UTF-8.
 func groupText(m *ringfencev1.Pod) bool {
-	for _, pairs := range []map[string]string{m.GetLabels(), m.GetAnnotations()} {
-		for k, v := range pairs {
-			if !utf8.ValidString(k) || !utf8.ValidString(v) {
-				return false
-			}
-		}
-	}
 	c := m.GetController()
 	return utf8.ValidString(c.GetKind()) && utf8.ValidString(c.GetName()) && utf8.ValidString(c.GetUid()) &&
 		!slices.ContainsFunc(m.GetPorts(), func(p *ringfencev1.ContainerPort) bool { return !utf8.ValidString(p.GetName()) })
@@ -352,14 +345,15 @@ func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 		return err
 	}
 	ns := e.cluster.namespace(m.GetNamespace())
-	g, err := e.group(ns, m)
+	old := e.cluster.pods.find(ns, p.name)
+	g, err := e.groupAfter(old, ns, m)
 	if err == nil && !podText(m, p) {
 		err = errNotText
 	}
 	if err != nil {
 		return fmt.Errorf("pod %q: %w", m.GetNamespace()+"/"+m.GetName(), err)
 	}
-	if old := e.cluster.pods.find(ns, p.name); old != nil {
+	if old != nil {
 		p.name = old.name
 		e.dropPod(old)
 	} else {

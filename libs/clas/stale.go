@@ -1,6 +1,10 @@
 package clas
 
-import ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+import (
+	"slices"
+
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
+)
 
 // stale is what facts changed since the engine settled, or flushed, last. Applying a fact only marks; settling computes, once for
 // all marks, so that a burst of facts about one object costs as much as its last. Each mark is made once: what is marked says so
@@ -158,8 +162,21 @@ func (s *stale) pod(p *pod) {
 	s.node(p.node)
 	if !p.stale {
 		p.stale = true
-		p.node.changed = append(p.node.changed, p)
+		p.node.changed = append(roomFor(p.node.changed), p)
 	}
+}
+
+// roomFor gives a list of changed pods room for one more. It forgets those that others took the place of, before it grows: a long
+// log is folded without a flush.
+func roomFor(changed []*pod) []*pod {
+	if len(changed) < cap(changed) {
+		return changed
+	}
+	changed = slices.DeleteFunc(changed, func(p *pod) bool { return p.gone })
+	if len(changed) > cap(changed)/2 {
+		return slices.Grow(changed, len(changed)+1)
+	}
+	return changed
 }
 
 // departed remembers what the plan said of a pod that left its node.
