@@ -291,9 +291,9 @@ func decodeAhead(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) iter.Seq[
 		var reading sync.WaitGroup
 		reading.Go(func() {
 			defer close(batches)
-			batch := make([]decoded, 0, decodedAtOnce)
+			batch, facts := make([]decoded, 0, decodedAtOnce), decode.Facts{}
 			for entry, err := range entries {
-				if batch = append(batch, decodeEntry(entry, err)); len(batch) < decodedAtOnce {
+				if batch = append(batch, decodeEntry(&facts, entry, err)); len(batch) < decodedAtOnce {
 					continue
 				}
 				select {
@@ -320,12 +320,12 @@ func decodeAhead(entries iter.Seq2[*ringfencev1.SnapshotEntry, error]) iter.Seq[
 	}
 }
 
-func decodeEntry(entry *ringfencev1.SnapshotEntry, err error) decoded {
+func decodeEntry(facts *decode.Facts, entry *ringfencev1.SnapshotEntry, err error) decoded {
 	d := decoded{SnapshotEntry: entry, err: err}
 	if err != nil || entry.GetSubject() == position {
 		return d
 	}
-	if d.fact, err = decode.Fact(entry.GetFact()); err != nil {
+	if d.fact, err = facts.Decode(entry.GetFact()); err != nil {
 		d.err = fmt.Errorf("entry %d: fact of subject %s: decode: %w", entry.GetSequence(), entry.GetSubject(), err)
 	}
 	return d

@@ -59,7 +59,7 @@ func (l *Log) epoch(ctx context.Context, producer string) (*ringfencev1.Epoch, u
 	if err != nil {
 		return nil, 0, fmt.Errorf("epoch of %s: %w", producer, err)
 	}
-	fact, err := decodeFact(data)
+	fact, err := l.decodeFact(data)
 	if err != nil {
 		return nil, sequence, nil // what cannot be read is nobody's
 	}

@@ -28,8 +28,9 @@ func FuzzFact(f *testing.F) {
 		&ringfencev1.Fact{Body: &ringfencev1.Fact_Synced{Synced: &ringfencev1.Synced{Producer: "watcher", Incarnation: "i"}}},
 		&ringfencev1.Fact{Producer: "no body"},
 	)
+	var log Log
 	f.Fuzz(func(t *testing.T, data []byte) {
-		fact, err := decodeFact(data)
+		fact, err := log.decodeFact(data)
 		if (err == nil) != (fact != nil && fact.GetBody() != nil) {
 			t.Fatalf("fact %v with error %v", fact, err)
 		}

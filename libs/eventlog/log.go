@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
+
+	"github.com/ringfence/ringfence/proto/decode"
 )
 
 // apiTimeout bounds one request to JetStream; big streams on a busy machine take longer than the library's 5 s.
@@ -30,6 +32,8 @@ type Log struct {
 	garbage     atomic.Uint64
 	// acknowledged is the highest sequence that any producer of this Log was told.
 	acknowledged atomic.Uint64
+	// facts decodes those that are read.
+	facts decode.Facts
 }
 
 // Create makes the log's streams, or brings their settings up to date, and opens the log. Only policy-store calls it.

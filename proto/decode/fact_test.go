@@ -46,18 +46,36 @@ func same(t *testing.T, data []byte, got, want proto.Message, gotErr error) {
 	}
 }
 
+// checkFact decodes data by itself, and in the room of a fact that was something else and of one that had a lot in it.
 func checkFact(t *testing.T, data []byte) {
 	t.Helper()
 	before := string(data)
-	got, err := Fact(data)
-	same(t, data, got, &ringfencev1.Fact{}, err)
-	if string(data) != before {
-		t.Fatal("decoding changed the data")
+	var facts Facts
+	for _, earlier := range []*ringfencev1.Fact{nil, {Body: &ringfencev1.Fact_Pod{Pod: &ringfencev1.Pod{}}}, full()} {
+		if earlier != nil {
+			facts.Release(earlier)
+		}
+		got, err := facts.Decode(data)
+		same(t, data, got, &ringfencev1.Fact{}, err)
+		if string(data) != before {
+			t.Fatal("decoding changed the data")
+		}
+		clear(data)
+		if err == nil {
+			same(t, []byte(before), got, &ringfencev1.Fact{}, nil)
+			facts.Release(got)
+		}
+		copy(data, before)
 	}
-	clear(data)
-	if again, _ := Fact([]byte(before)); err == nil && !proto.Equal(got, again) {
-		t.Fatal("the fact refers to the data")
-	}
+}
+
+// full is a fact of a pod in which every field is set.
+func full() *ringfencev1.Fact {
+	fact := &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: &ringfencev1.Pod{}}}
+	fill(fact.ProtoReflect())
+	fill(fact.GetPod().ProtoReflect())
+	fact.GetPod().ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 999, protowire.VarintType), 1))
+	return fact
 }
 
 // fill gives every field of a message, and of those in it, a value that is not its zero.
@@ -112,11 +130,10 @@ func scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 
 // TestEveryFieldOfAPodIsPlain notices a field that the protocol has and this package does not.
 func TestEveryFieldOfAPodIsPlain(t *testing.T) {
-	fact := &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: &ringfencev1.Pod{}}}
-	fill(fact.ProtoReflect())
-	fill(fact.GetPod().ProtoReflect())
+	fact := full()
+	fact.GetPod().ProtoReflect().SetUnknown(nil)
 	data := encoded(t, fact)
-	if podFact(string(data)) == nil {
+	if !podFact(string(data), newRoom()) {
 		t.Fatal("a fact with every field of a pod is not plain")
 	}
 	checkFact(t, data)
@@ -193,37 +210,67 @@ func FuzzFact(f *testing.F) {
 	f.Fuzz(checkFact)
 }
 
-// TestPlainFactsAllocate holds that decoding makes the fact, its text and its labels, and nothing else.
-func TestPlainFactsAllocate(t *testing.T) {
+// TestAReleasedFactIsUsedAgain holds that nothing is allocated for a fact but its text, where one was released before.
+func TestAReleasedFactIsUsedAgain(t *testing.T) {
+	var facts Facts
 	data := encoded(t, aPod())
-	labels := aPod().GetPod().GetLabels()
-	ofLabels := testing.AllocsPerRun(100, func() {
-		m := make(map[string]string, len(labels))
-		for k, v := range labels {
-			m[k] = v
+	got := testing.AllocsPerRun(1000, func() {
+		fact, err := facts.Decode(data)
+		if err != nil {
+			t.Fatal(err)
 		}
-		sink = m
+		facts.Release(fact)
 	})
-	got := testing.AllocsPerRun(100, func() { sink, _ = Fact(data) })
-	if want := 2 + ofLabels; got != want {
-		t.Errorf("%.0f allocations, want %.0f", got, want)
+	if got != 1 {
+		t.Errorf("%.0f allocations, want 1", got)
 	}
 }
 
-var sink any
+// TestWhatIsNotReleasedIsNotUsedAgain holds that facts share nothing but text.
+func TestWhatIsNotReleasedIsNotUsedAgain(t *testing.T) {
+	var facts Facts
+	data := encoded(t, full())
+	kept, err := facts.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		released, err := facts.Decode(encoded(t, aPod()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts.Release(released)
+	}
+	same(t, data, kept, &ringfencev1.Fact{}, nil)
+}
 
 func BenchmarkFact(b *testing.B) {
+	var facts Facts
 	data := encoded(b, aPod())
-	b.Run("here", func(b *testing.B) {
+	b.Run("kept", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			sink, _ = Fact(data)
+			if _, err := facts.Decode(data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("released", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			fact, err := facts.Decode(data)
+			if err != nil {
+				b.Fatal(err)
+			}
+			facts.Release(fact)
 		}
 	})
 	b.Run("proto.Unmarshal", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			sink = proto.Unmarshal(data, &ringfencev1.Fact{})
+			if err := proto.Unmarshal(data, &ringfencev1.Fact{}); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 }

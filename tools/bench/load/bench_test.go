@@ -46,21 +46,25 @@ func encodedHistory(b *testing.B) (subjects []string, facts [][]byte) {
 // BenchmarkStageDecode decodes.
 func BenchmarkStageDecode(b *testing.B) {
 	_, facts := encodedHistory(b)
+	var decoding decode.Facts
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if _, err := decode.Fact(facts[i%len(facts)]); err != nil {
+		fact, err := decoding.Decode(facts[i%len(facts)])
+		if err != nil {
 			b.Fatal(err)
 		}
+		decoding.Release(fact)
 	}
 }
 
 // BenchmarkStageApply folds facts that are decoded already.
 func BenchmarkStageApply(b *testing.B) {
 	subjects, encoded := encodedHistory(b)
+	var decoding decode.Facts
 	facts := make([]*ringfencev1.Fact, len(encoded))
 	for i, data := range encoded {
 		var err error
-		if facts[i], err = decode.Fact(data); err != nil {
+		if facts[i], err = decoding.Decode(data); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -79,19 +83,21 @@ func BenchmarkStageApply(b *testing.B) {
 // BenchmarkStageDecodeAndApply is a replay without a log.
 func BenchmarkStageDecodeAndApply(b *testing.B) {
 	subjects, facts := encodedHistory(b)
+	var decoding decode.Facts
 	e := clas.New()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if i%len(facts) == 0 {
 			e = clas.New()
 		}
-		fact, err := decode.Fact(facts[i%len(facts)])
+		fact, err := decoding.Decode(facts[i%len(facts)])
 		if err == nil {
 			err = e.Apply(subjects[i%len(facts)], uint64(i+1), fact)
 		}
 		if err != nil {
 			b.Fatal(err)
 		}
+		decoding.Release(fact)
 	}
 }
 
@@ -115,10 +121,11 @@ func BenchmarkStageRead(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for n := 0; n < b.N; {
-		for _, err := range l.Read(b.Context(), 0, 0) {
+		for e, err := range l.Read(b.Context(), 0, 0) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			l.Release(e)
 			if n++; n == b.N {
 				break
 			}

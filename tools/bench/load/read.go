@@ -60,6 +60,7 @@ func (c Client) Replay(ctx context.Context) error {
 		if entry.Fact.GetEpoch() == nil {
 			r.Operations++
 		}
+		l.Release(entry)
 	}
 	r.Digest = e.Digest()
 	r.Seconds = time.Since(start).Seconds()
