@@ -64,6 +64,7 @@ func (e *Engine) Sequence() uint64 { return e.sequence }
 
 // Apply takes in the fact at a place in the log. Facts come in the order of the log; one at or before the place reached is a
 // repeat and changes nothing. An error names the object and the field; the fact is then as if it had never been, but for Sequence.
+// Of a pod's fact nothing is kept, not even a text: it may be changed once Apply has returned.
 func (e *Engine) Apply(name string, sequence uint64, f *ringfencev1.Fact) error {
 	if sequence <= e.sequence && e.sequence > 0 {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ringfence/ringfence/proto/decode"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -64,8 +65,8 @@ func unpackerOf(format uint32) (func([]byte) (*ringfencev1.SnapshotChunk, error)
 }
 
 func decodeChunk(data []byte) (*ringfencev1.SnapshotChunk, error) {
-	chunk := &ringfencev1.SnapshotChunk{}
-	if err := proto.Unmarshal(data, chunk); err != nil {
+	chunk, err := decode.Chunk(data)
+	if err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
 	}
 	return chunk, nil

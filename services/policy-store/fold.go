@@ -215,6 +215,7 @@ func (f *folder) apply(e eventlog.Entry) {
 	f.mu.Lock()
 	err := f.engine.Apply(e.Subject, e.Sequence, e.Fact)
 	f.mu.Unlock()
+	f.log.Release(e)
 	f.metrics.facts.Inc()
 	f.metrics.sequence.Set(float64(e.Sequence))
 	f.countGarbage()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -16,9 +17,9 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
-	"google.golang.org/protobuf/encoding/protodelim"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
+	"github.com/ringfence/ringfence/proto/decode"
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
@@ -32,6 +33,7 @@ type File struct {
 	closer     io.Closer // nil where it is the caller's to close
 	size       int64
 	body, tail int64 // where the frames begin and end
+	facts      decode.Facts
 }
 
 var _ Source = (*File)(nil)
@@ -158,10 +160,9 @@ func (f *File) entries(ctx context.Context, visit func(entry *ringfencev1.Snapsh
 	}
 	defer frames.Close()
 	reader, last := bufio.NewReaderSize(frames, 1<<16), uint64(0)
-	options := protodelim.UnmarshalOptions{MaxSize: maxFact}
 	for n := range f.Trailer.State + f.Trailer.Facts {
-		entry := &ringfencev1.SnapshotEntry{}
-		if err := options.UnmarshalFrom(reader, entry); err != nil {
+		entry, err := readEntry(reader)
+		if err != nil {
 			return fmt.Errorf("%w: fact %d of %d, after sequence %d: %w", ErrDamaged, n+1, f.Trailer.State+f.Trailer.Facts, last, err)
 		}
 		state := n < f.Trailer.State
@@ -179,6 +180,22 @@ func (f *File) entries(ctx context.Context, visit func(entry *ringfencev1.Snapsh
 		return fmt.Errorf("%w: more than the promised %d facts", ErrDamaged, f.Trailer.State+f.Trailer.Facts)
 	}
 	return nil
+}
+
+// readEntry reads a message that is led by its length.
+func readEntry(from *bufio.Reader) (*ringfencev1.SnapshotEntry, error) {
+	size, err := binary.ReadUvarint(from)
+	if err != nil {
+		return nil, fmt.Errorf("length: %w", err)
+	}
+	if size > maxFact {
+		return nil, fmt.Errorf("length: %d is more than %d", size, maxFact)
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(from, data); err != nil {
+		return nil, fmt.Errorf("%d bytes: %w", size, err)
+	}
+	return decode.Entry(data)
 }
 
 // check refuses a fact that is out of its place.
@@ -250,7 +267,7 @@ func (f *File) Read(ctx context.Context, from, to uint64, filters ...string) ite
 			if state || s.GetSequence() < from || !Matches(s.GetSubject(), filters) {
 				return true
 			}
-			e, err := unpacked(s)
+			e, err := f.unpacked(s)
 			goesOn = yield(e, err) && err == nil
 			return goesOn
 		})
@@ -259,6 +276,9 @@ func (f *File) Read(ctx context.Context, from, to uint64, filters ...string) ite
 		}
 	}
 }
+
+// Release takes back an entry that Read gave and of whose fact nothing is kept but texts, as (*eventlog.Log).Release does.
+func (f *File) Release(e eventlog.Entry) { f.facts.Release(e.Fact) }
 
 // SequenceAt is the last sequence that was stored at or before a time; before the first fact it is the one before that.
 func (f *File) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {

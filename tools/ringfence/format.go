@@ -108,9 +108,9 @@ func packed(e eventlog.Entry) (*ringfencev1.SnapshotEntry, error) {
 }
 
 // unpacked is the inverse.
-func unpacked(s *ringfencev1.SnapshotEntry) (eventlog.Entry, error) {
-	fact := &ringfencev1.Fact{}
-	if err := proto.Unmarshal(s.GetFact(), fact); err != nil {
+func (f *File) unpacked(s *ringfencev1.SnapshotEntry) (eventlog.Entry, error) {
+	fact, err := f.facts.Decode(s.GetFact())
+	if err != nil {
 		return eventlog.Entry{}, fmt.Errorf("sequence %d (%s): fact: %w", s.GetSequence(), s.GetSubject(), err)
 	}
 	if fact.GetBody() == nil {

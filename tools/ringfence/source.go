@@ -25,6 +25,8 @@ type Source interface {
 	ReadSnapshot(ctx context.Context, info *ringfencev1.SnapshotInfo) iter.Seq2[*ringfencev1.SnapshotEntry, error]
 	// Read gives the facts from one sequence to another, both included; to 0 is the newest.
 	Read(ctx context.Context, from, to uint64, filters ...string) iter.Seq2[eventlog.Entry, error]
+	// Release may be given an entry of Read once nothing of its fact is kept but texts.
+	Release(entry eventlog.Entry)
 }
 
 var _ Source = (*eventlog.Log)(nil)

@@ -135,7 +135,8 @@ func (s *State) Advance(ctx context.Context, source Source, to uint64, step Step
 	return s.advance(ctx, source, to, step, nil)
 }
 
-// advance tells each of every fact once it is folded; an error of each ends the fold.
+// advance tells each of every fact once it is folded; an error of each ends the fold. Each may keep the fact that it
+// ends the fold with, and of no other anything but texts.
 func (s *State) advance(ctx context.Context, source Source, to uint64, step Step, each func(eventlog.Entry) error) error {
 	if to <= s.Sequence {
 		return nil
@@ -157,6 +158,7 @@ func (s *State) advance(ctx context.Context, source Source, to uint64, step Step
 				return err
 			}
 		}
+		source.Release(e)
 	}
 	s.Sequence = to
 	return nil

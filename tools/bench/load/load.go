@@ -29,7 +29,7 @@ type Result struct {
 	P99 float64 `json:"p99_us,omitempty"`
 	// Together is how many writes shared a sync of the disk, in the mean.
 	Together float64 `json:"together,omitempty"`
-	// Keys and Bytes are what was written or listed: different keys, and bytes of keys and values.
+	// Keys are different ones that were written or listed, Bytes what was written of keys and values.
 	Keys  int   `json:"keys,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
 	// Digest is that of the policy after a replay.

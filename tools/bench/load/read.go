@@ -6,8 +6,6 @@ import (
 	"runtime"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/ringfence/ringfence/libs/clas"
 )
 
@@ -31,7 +29,7 @@ func (c Client) List(ctx context.Context) error {
 			continue // of the producer that filled the log, beside what it was told to write
 		}
 		r.Keys++
-		r.Bytes += int64(len(e.Subject) + proto.Size(e.Fact))
+		l.Release(e)
 	}
 	r.Operations, r.Seconds = r.Keys, time.Since(start).Seconds()
 	return done(r)
