@@ -32,8 +32,9 @@ type Result struct {
 	// Keys are different ones that were written or listed, Bytes what was written of keys and values.
 	Keys  int   `json:"keys,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
-	// Digest is that of the policy after a replay.
+	// Digest is that of the policy after a replay, or of the one that was waited for, and Window the number of its window.
 	Digest string `json:"digest,omitempty"`
+	Window uint64 `json:"window,omitempty"`
 }
 
 // Client is one client of the log at a URL.

@@ -14,6 +14,9 @@ import (
 	"github.com/ringfence/ringfence/libs/eventlog"
 )
 
+// producer is who writes.
+const producer = "bench"
+
 // written is how many different pods single writes are of.
 const written = 10_000
 
@@ -29,7 +32,7 @@ func (c Client) Write(ctx context.Context, writers int, during time.Duration) er
 		return err
 	}
 	defer nc.Close()
-	p, err := l.Lead(ctx, "bench", "bench")
+	p, err := l.Lead(ctx, producer, producer)
 	if err != nil {
 		return err
 	}
@@ -102,7 +105,7 @@ func (c Client) Fill(ctx context.Context, pods, from, to int) error {
 		return err
 	}
 	defer nc.Close()
-	p, err := l.Lead(ctx, "bench", "bench")
+	p, err := l.Lead(ctx, producer, producer)
 	if err != nil {
 		return err
 	}

@@ -130,6 +130,12 @@ func (p *Process) Stop() {
 	<-p.ended
 }
 
+// Kill ends the process at once.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended by itself
+	<-p.ended
+}
+
 // EndWith kills the process once ctx ends, until the function that it gives is called.
 func (p *Process) EndWith(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })

@@ -19,6 +19,8 @@ const (
 	smaller = 1.0 / 3
 	// replayed is how many facts a second are folded on one core.
 	replayed = 150_000
+	// restarted is how many seconds a start may take, to the first window.
+	restarted = 3
 )
 
 // Run measures and gives the figures: medians of the rounds, with their range in the note. Targets stand beside the figures
@@ -35,6 +37,7 @@ func (b *Bench) Run(ctx context.Context, full bool) ([]report.Result, error) {
 	f.list(relistFigure, fmt.Sprintf("%d revisions", b.Revisions), false)
 	f.disk()
 	f.replay()
+	f.restart()
 	return f.results, err
 }
 
@@ -226,13 +229,28 @@ func (f *figures) disk() {
 }
 
 func (f *figures) replay() {
-	s, have := f.spread(replayFigure, ours, rate)
-	if !have {
-		return
+	for _, kind := range []struct{ figure, from string }{{replayFigure, ""}, {fileFigure, ", exported file"}} {
+		s, have := f.spread(kind.figure, ours, rate)
+		if !have {
+			continue
+		}
+		cpu, _ := f.spread(kind.figure, ours, each(clientCPU))
+		w := last(f.bench.seen[kind.figure][ours])
+		f.add(report.Result{Name: fmt.Sprintf("replay of %d facts on one core%s", w.Operations, kind.from), Unit: "facts/s", Ours: s.median,
+			Note: fmt.Sprintf("%s; %s us of processors a fact in the client; the policy is %s", s, short(cpu.median), w.Digest)},
+			func(r report.Result) report.Result { return r.AtLeast(replayed) })
 	}
-	cpu, _ := f.spread(replayFigure, ours, each(clientCPU))
-	w := last(f.bench.seen[replayFigure][ours])
-	f.add(report.Result{Name: fmt.Sprintf("replay of %d facts on one core", w.Operations), Unit: "facts/s", Ours: s.median,
-		Note: fmt.Sprintf("%s; %s us of processors a fact in the client; the policy is %s", s, short(cpu.median), w.Digest)},
-		func(r report.Result) report.Result { return r.AtLeast(replayed) })
+}
+
+func (f *figures) restart() {
+	for _, kind := range []struct{ figure, after string }{{restartFigure, "a stop"}, {killFigure, "a kill"}} {
+		s, have := f.spread(kind.figure, ours, func(w Work) float64 { return w.Seconds })
+		if !have {
+			continue
+		}
+		cpu, _ := f.spread(kind.figure, ours, func(w Work) float64 { return w.ServerCPU.Seconds() })
+		name := fmt.Sprintf("restart after %s with %d facts, to the first window", kind.after, stored{bench: f.bench}.facts())
+		f.add(report.Result{Name: name, Unit: "s", Ours: s.median, Note: fmt.Sprintf("%s; from the start of the process; %s s of processors of the server once it let clients in", s, short(cpu.median))},
+			func(r report.Result) report.Result { return r.AtMost(restarted, "< 3 s") })
+	}
 }

@@ -38,6 +38,7 @@ func client(url, work string, args []string) error {
 	number("bytes")
 	follow := flags.Bool("follow", false, "")
 	during, profile := flags.Duration("during", 0, ""), flags.String("profile", "", "")
+	file, window := flags.String("file", "", ""), flags.Uint64("window", 0, "")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -52,7 +53,14 @@ func client(url, work string, args []string) error {
 	case "list":
 		return c.List(ctx)
 	case "replay":
+		if *file != "" {
+			return c.ReplayFile(ctx, *file)
+		}
 		return c.Replay(ctx)
+	case "complete":
+		return c.Complete(ctx)
+	case "await":
+		return c.Await(ctx, *window)
 	}
 	return fmt.Errorf("no work %q", work)
 }
@@ -94,17 +102,17 @@ func TestEveryRow(t *testing.T) {
 		if r.Met != nil {
 			t.Errorf("%s has a target at a size that nobody asked for", r.Name)
 		}
-		if r.Peer != "other" && !strings.HasPrefix(r.Name, "replay") {
+		if r.Peer != "other" && !strings.HasPrefix(r.Name, "replay") && !strings.HasPrefix(r.Name, "restart") {
 			t.Errorf("%s is beside %q", r.Name, r.Peer)
 		}
 		seen[strings.Fields(r.Name)[0]] = true
 	}
-	for _, want := range []string{"durable", "fan-out", "bulk", "bootstrap", "disk", "replay"} {
+	for _, want := range []string{"durable", "fan-out", "bulk", "bootstrap", "disk", "replay", "restart"} {
 		if !seen[want] {
 			t.Errorf("no figure of %s", want)
 		}
 	}
-	if profiles, err := os.ReadDir(b.Profiles); err != nil || len(profiles) != 9 {
+	if profiles, err := os.ReadDir(b.Profiles); err != nil || len(profiles) != 10 {
 		t.Errorf("there are %d profiles, want one of each work of ours; %v", len(profiles), err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
@@ -130,8 +138,11 @@ func TestTargets(t *testing.T) {
 		put(listFigure, ours, 1000, 0, 34e6)
 		put(listFigure, theirs, 1000, 0, 100e6)
 		put(replayFigure, ours, 150*rounds, time.Second, 0)
+		put(fileFigure, ours, 149*rounds, time.Second, 0)
 	}
+	put(restartFigure, ours, 1, 0, 0)
 	put(fillFigure, ours, 1000, 0, 0)
+	put(reviseFigure, ours, 9000, 0, 0)
 	put(diskFigure, ours, 0, 0, 33e6)
 	put(diskFigure, theirs, 0, 0, 100e6)
 	f := figures{bench: b, full: true}
@@ -141,6 +152,7 @@ func TestTargets(t *testing.T) {
 	f.list(listFigure, "1 revision", true)
 	f.disk()
 	f.replay()
+	f.restart()
 	met := map[string]bool{}
 	for _, r := range f.results {
 		if r.Met != nil {
@@ -151,6 +163,7 @@ func TestTargets(t *testing.T) {
 		"durable writes, 1 at once": true, "durable writes, 64 at once": false, "fan-out to 1000 watchers, processors": true,
 		"bootstrap of 1000 keys of 1 revision": true, "bootstrap of 1000 keys of 1 revision, memory of server and client": false,
 		"disk of 1000 keys with 10 revisions": true, "replay of 165000 facts on one core": true,
+		"replay of 163900 facts on one core, exported file": false, "restart after a stop with 10000 facts, to the first window": true,
 	} {
 		if got, has := met[name]; !has || got != want {
 			t.Errorf("%s: met %v (%v), want %v; there are %v", name, got, has, want, met)

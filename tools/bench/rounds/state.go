@@ -3,6 +3,9 @@ package rounds
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/ringfence/ringfence/tools/bench/load"
 	"github.com/ringfence/ringfence/tools/bench/process"
@@ -15,6 +18,7 @@ const (
 	reviseFigure = "revise"
 	relistFigure = "relist"
 	replayFigure = "replay"
+	fileFigure   = "replay-file"
 	diskFigure   = "disk"
 )
 
@@ -61,7 +65,12 @@ func (b *Bench) state(ctx context.Context, parent string) error {
 		}
 	}
 	if b.wants(Replay) {
-		return st.replay(ctx)
+		if err := st.replay(ctx, parent); err != nil {
+			return err
+		}
+	}
+	if b.wants(Restart) {
+		return st.restart(ctx)
 	}
 	return nil
 }
@@ -141,18 +150,23 @@ func (st stored) measureDisk() error {
 	return nil
 }
 
-// replay folds all facts, in rounds, which must agree on the policy.
-func (st stored) replay(ctx context.Context) error {
-	b := st.bench
+// replay folds all facts, in rounds, out of the log and out of an exported file. All must agree on the policy.
+func (st stored) replay(ctx context.Context, parent string) error {
+	b, file := st.bench, filepath.Join(parent, "replay"+exported)
+	works := map[string][]string{replayFigure: {"replay"}, fileFigure: {"replay", "--file", file}}
 	for round := range b.Rounds {
-		b.say("round %d of %d: replay", round+1, b.Rounds)
-		err := st.with(ctx, ours, func(s *server) error { return b.sample(ctx, s, ours, replayFigure, "replay") })
-		if err != nil {
-			return err
+		for _, figure := range []string{replayFigure, fileFigure} {
+			b.say("round %d of %d: %s", round+1, b.Rounds, figure)
+			if err := st.with(ctx, ours, func(s *server) error { return b.sample(ctx, s, ours, figure, works[figure]...) }); err != nil {
+				return err
+			}
 		}
 	}
-	all := b.seen[replayFigure][ours]
-	facts := b.seen[fillFigure][ours][0].Operations + b.seen[reviseFigure][ours][0].Operations
+	if err := os.Remove(file); err != nil {
+		return fmt.Errorf("exported log: %w", err)
+	}
+	all := slices.Concat(b.seen[replayFigure][ours], b.seen[fileFigure][ours])
+	facts := st.facts()
 	for _, w := range all {
 		if w.Digest != all[0].Digest || w.Digest == "" {
 			return fmt.Errorf("replays give the policies %q and %q", all[0].Digest, w.Digest)
@@ -162,6 +176,15 @@ func (st stored) replay(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// exported ends the name of an exported log.
+const exported = ".rflog"
+
+// facts is how many were written.
+func (st stored) facts() int {
+	seen := st.bench.seen
+	return seen[fillFigure][ours][0].Operations + seen[reviseFigure][ours][0].Operations
 }
 
 func last(all []Work) Work { return all[len(all)-1] }

@@ -16,7 +16,7 @@ import (
 )
 
 type logCommand struct {
-	Rows        []string      `default:"all" help:"What to measure, or all: write, fan-out, state, replay."`
+	Rows        []string      `default:"all" help:"What to measure, or all: write, fan-out, state, replay, restart."`
 	Rounds      int           `default:"3" help:"How often each side has its turn."`
 	During      time.Duration `default:"5s" help:"How long each number of writers writes."`
 	Scale       float64       `default:"1" help:"Share of the keys and watchers; targets are for 1."`
@@ -123,7 +123,10 @@ type loadCommand struct {
 	Fill   loadFill   `cmd:"" help:"Publish a city, in batches."`
 	List   loadList   `cmd:"" help:"Read the last fact of every key."`
 	Replay loadReplay `cmd:"" help:"Read and fold all facts."`
-	Nodes  loadNodes  `cmd:"" help:"Follow the policy of some nodes."`
+
+	Complete loadComplete `cmd:"" help:"Say that the producers are complete, and wait for the policy."`
+	Await    loadAwait    `cmd:"" help:"Wait for the first window after one."`
+	Nodes    loadNodes    `cmd:"" help:"Follow the policy of some nodes."`
 }
 
 func (c *loadCommand) client() load.Client {
@@ -168,7 +171,28 @@ type loadList struct{}
 // Run does the work.
 func (loadList) Run(ctx context.Context, c *commands) error { return c.Load.client().List(ctx) }
 
-type loadReplay struct{}
+type loadReplay struct {
+	File string `help:"Replay this exported log, made of the log where it is not there."`
+}
 
 // Run does the work.
-func (loadReplay) Run(ctx context.Context, c *commands) error { return c.Load.client().Replay(ctx) }
+func (r *loadReplay) Run(ctx context.Context, c *commands) error {
+	if r.File != "" {
+		return c.Load.client().ReplayFile(ctx, r.File)
+	}
+	return c.Load.client().Replay(ctx)
+}
+
+type loadComplete struct{}
+
+// Run does the work.
+func (loadComplete) Run(ctx context.Context, c *commands) error { return c.Load.client().Complete(ctx) }
+
+type loadAwait struct {
+	Window uint64
+}
+
+// Run does the work.
+func (a *loadAwait) Run(ctx context.Context, c *commands) error {
+	return c.Load.client().Await(ctx, a.Window)
+}
