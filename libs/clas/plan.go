@@ -95,7 +95,7 @@ func (p packed) without(skip func(string) bool) packed {
 	if keep {
 		return p
 	}
-	var b []byte
+	b := make([]byte, 0, len(p))
 	for k, v := range p.all() {
 		if !skip(k) {
 			b = appendText(appendText(b, k), v)
