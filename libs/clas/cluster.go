@@ -62,6 +62,17 @@ func (t *podTable) put(ns *namespace, p *pod) {
 	t.clashes[h] = append(t.clashes[h], p)
 }
 
+// replace puts a pod in the place of another of its name.
+func (t *podTable) replace(ns *namespace, old, p *pod) {
+	h := hashName(ns, p.name)
+	if t.byHash[h] == old {
+		t.byHash[h] = p
+		return
+	}
+	others := t.clashes[h]
+	others[slices.Index(others, old)] = p
+}
+
 func (t *podTable) remove(ns *namespace, p *pod) {
 	h := hashName(ns, p.name)
 	others := t.clashes[h]

@@ -353,29 +353,52 @@ func (e *Engine) putPod(s subject, sequence uint64, m *ringfencev1.Pod) error {
 	if err != nil {
 		return fmt.Errorf("pod %q: %w", m.GetNamespace()+"/"+m.GetName(), err)
 	}
+	staying := old != nil && e.staysAt(old, p)
 	if old != nil {
 		p.name = old.name
-		e.dropPod(old)
+		e.detachPod(old, staying)
+		e.cluster.pods.replace(ns, old, p)
 	} else {
 		p.name = strings.Clone(p.name)
+		e.cluster.pods.put(ns, p)
 	}
-	e.cluster.pods.put(ns, p)
 	if name := m.GetNode(); name != "" {
 		p.node = e.cluster.node(name)
 		p.inNode = int32(len(p.node.pods))
 		p.node.pods = append(grown(p.node.pods), p)
 	}
 	e.joinGroup(p, g)
-	if p.holdsAddresses() {
+	switch {
+	case staying && p.holdsAddresses():
+		e.cluster.addresses.setSole(p.address, p)
+	case staying:
+		e.release(p.address, old)
+	case p.holdsAddresses():
 		p.addresses(func(a addr) { e.claim(a, p) })
 	}
 	e.stale.pod(p)
 	return nil
 }
 
+// staysAt tells whether a pod takes over the one address of another, which nobody else claims. Most facts of pods change
+// something else.
+func (e *Engine) staysAt(old, p *pod) bool {
+	return p.more == nil && old.more == nil && p.address == old.address && p.address != (addr{}) && old.holdsAddresses() &&
+		e.cluster.addresses.sole(old.address) == old
+}
+
 // dropPod takes a pod out.
 func (e *Engine) dropPod(p *pod) {
-	if p.holdsAddresses() {
+	e.detachPod(p, false)
+	e.cluster.pods.remove(p.group.ns, p)
+}
+
+// detachPod takes a pod out of everything but the table of pods and, where another stays at it, its address.
+func (e *Engine) detachPod(p *pod, staying bool) {
+	switch {
+	case staying:
+		e.touch(p.address)
+	case p.holdsAddresses():
 		p.addresses(func(a addr) { e.release(a, p) })
 	}
 	if p.group.set != nil {
@@ -393,7 +416,6 @@ func (e *Engine) dropPod(p *pod) {
 		e.stale.node(n)
 	}
 	e.leaveGroup(p)
-	e.cluster.pods.remove(p.group.ns, p)
 	p.gone = true
 }
 
