@@ -336,8 +336,8 @@ func (g *group) sameAs(ns *namespace, m *ringfencev1.Pod, w *workload) bool {
 	return true
 }
 
-// group gives the group that a pod of a workload belongs to, made where there is none.
-func (e *Engine) group(ns *namespace, m *ringfencev1.Pod, w *workload) (*group, error) {
+// group gives the group that a pod of a workload belongs to, made where there is none. Another that it may be like makes that faster.
+func (e *Engine) group(ns *namespace, m *ringfencev1.Pod, w *workload, like *group) (*group, error) {
 	h := hashPod(ns, m, w)
 	first := e.cluster.groups[h]
 	for g := first; g != nil; g = g.next {
@@ -345,7 +345,7 @@ func (e *Engine) group(ns *namespace, m *ringfencev1.Pod, w *workload) (*group, 
 			return g, nil
 		}
 	}
-	g := &group{ns: ns, labels: packPairs(m.GetLabels(), nil), annotations: packPairs(m.GetAnnotations(), nil), hostNetwork: m.GetHostNetwork(),
+	g := &group{ns: ns, labels: packLike(like.labels, m.GetLabels()), annotations: packLike(like.annotations, m.GetAnnotations()), hostNetwork: m.GetHostNetwork(),
 		workload: w, hash: h, next: first}
 	if !g.labels.text() || !g.annotations.text() || !groupText(m) {
 		return nil, errNotText
@@ -375,7 +375,11 @@ func (e *Engine) groupAfter(old *pod, ns *namespace, m *ringfencev1.Pod) (*group
 	if old != nil && old.group.sameAs(ns, m, w) {
 		return old.group, nil
 	}
-	return e.group(ns, m, w)
+	like := &group{}
+	if old != nil {
+		like = old.group
+	}
+	return e.group(ns, m, w, like)
 }
 
 // workloadOf gives the workload that a pod belongs to. A bare pod has one of its own only where that matters: the console
@@ -406,7 +410,7 @@ func (e *Engine) regroup(w *workload) {
 // movePod looks for the pod's group again.
 func (e *Engine) movePod(p *pod) {
 	m := p.message()
-	next, err := e.group(p.group.ns, m, e.workloadOf(p.group.ns, m))
+	next, err := e.group(p.group.ns, m, e.workloadOf(p.group.ns, m), p.group)
 	if err != nil || next == p.group {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"iter"
+	"math/bits"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -24,15 +25,49 @@ func packPairs(m map[string]string, skip func(key string) bool) packed {
 	for k, v := range m {
 		if skip == nil || !skip(k) {
 			keys = append(keys, k)
-			size += len(k) + len(v) + 2*binary.MaxVarintLen16
+			size += textSize(k) + textSize(v)
 		}
 	}
 	slices.Sort(keys)
-	b := make([]byte, 0, size)
+	var b strings.Builder
+	b.Grow(size)
 	for _, k := range keys {
-		b = appendText(appendText(b, k), m[k])
+		writeText(&b, k)
+		writeText(&b, m[k])
 	}
-	return packed(b)
+	return packed(b.String())
+}
+
+// packLike is packPairs of the whole map, faster where the map has the keys of pairs that are packed already.
+func packLike(like packed, m map[string]string) packed {
+	n, size := 0, 0
+	for k := range like.all() {
+		v, there := m[k]
+		if !there {
+			return packPairs(m, nil)
+		}
+		n++
+		size += textSize(k) + textSize(v)
+	}
+	if n != len(m) {
+		return packPairs(m, nil)
+	}
+	var b strings.Builder
+	b.Grow(size)
+	for k := range like.all() {
+		writeText(&b, k)
+		writeText(&b, m[k])
+	}
+	return packed(b.String())
+}
+
+// textSize is what a text takes among pairs.
+func textSize(text string) int { return len(text) + (bits.Len(uint(len(text))|1)+6)/7 }
+
+func writeText(b *strings.Builder, text string) {
+	var length [binary.MaxVarintLen64]byte
+	b.Write(length[:binary.PutUvarint(length[:], uint64(len(text)))])
+	b.WriteString(text)
 }
 
 func appendText(b []byte, text string) []byte {
