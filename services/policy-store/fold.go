@@ -39,6 +39,8 @@ type folder struct {
 
 	startPolicy ringfencev1.EnforcementMode // as it was last taken out of the engine
 
+	caughtUp func() // is called when it is live
+
 	live      bool      // this run has folded all that was in the log at its start
 	dirty     bool      // facts were folded since the last flush
 	dirtyFrom time.Time // when the first of them came
@@ -63,7 +65,7 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 	f := &folder{
 		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
 		out: newPublisher(log, h.log, h.metrics, published), known: k.last,
-		measured: h.measureDisk(),
+		measured: h.measureDisk(), caughtUp: h.caughtUp,
 	}
 	deaf, err := f.out.settlement.listen(nc)
 	if err != nil {
@@ -201,6 +203,7 @@ func (f *folder) loop(ctx context.Context, events <-chan event) error {
 func (f *folder) take(e event) bool {
 	if e.live {
 		f.live = true
+		f.caughtUp()
 	} else {
 		f.apply(e.entry)
 	}
