@@ -70,7 +70,7 @@ func inbox(name string) []string { return []string{eventlog.InboxPrefix(name) + 
 
 func watcher() Rights {
 	return Rights{
-		Publish: append(producer(Watcher, "facts.k8s.>"), // its own facts are all that it reads
+		Publish: append(producer(Watcher, "facts.k8s.>"), // but for snapshots, its own facts are all that it reads
 			"$JS.API.CONSUMER.CREATE.FACTS.*.facts.k8s.>",
 			"$JS.API.CONSUMER.MSG.NEXT.FACTS.*",
 			"$JS.API.CONSUMER.DELETE.FACTS.*",
@@ -91,7 +91,8 @@ func bridge() Rights {
 // producer is what everyone needs who publishes facts.
 func producer(name string, subjects ...string) []string {
 	epoch := "facts.ctl.epoch." + name
-	return append(subjects, "facts.ctl.synced."+name, epoch, "$JS.API.DIRECT.GET.FACTS."+epoch, "$JS.API.STREAM.INFO.FACTS")
+	return append(subjects, "facts.ctl.synced."+name, epoch, "$JS.API.DIRECT.GET.FACTS."+epoch, "$JS.API.STREAM.INFO.FACTS",
+		"$JS.API.STREAM.INFO.SNAP", "$JS.API.DIRECT.GET.SNAP.snap.>") // what it wrote and was trimmed is in snapshots
 }
 
 // reads is what reading a whole stream needs. A consumer of several subjects has no filter in the subject of its request,

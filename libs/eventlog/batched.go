@@ -27,7 +27,7 @@ func (r *reader) readBatched(ctx context.Context) (message, error) {
 			m := r.fetched[0]
 			r.fetched = r.fetched[1:]
 			r.next = m.sequence + 1
-			if len(r.filters) == 0 || slices.ContainsFunc(r.filters, func(f string) bool { return Matches(f, m.subject) }) {
+			if matchesAny(r.filters, m.subject) {
 				return m, nil
 			}
 		}
@@ -86,7 +86,7 @@ func (l *Log) latestBatched(ctx context.Context, filters []string, yield func(En
 	end, err := l.lastMatch(ctx, filters)
 	last := map[string]Entry{}
 	if err == nil {
-		l.entries(ctx, l.factsReader(0, filters), end, false, func(e Entry, failed error) bool {
+		l.entries(ctx, l.factsReader(0, filters), end, lastOfSubjects, func(e Entry, failed error) bool {
 			err = failed
 			last[e.Subject] = e
 			return failed == nil

@@ -85,7 +85,8 @@ func (p *Producer) adopt(ctx context.Context) error {
 
 // carryEpochs writes the newest epochs again that are below a sequence, so that trimming leaves the fences where they are.
 func (l *Log) carryEpochs(ctx context.Context, below uint64) error {
-	for e, err := range l.Latest(ctx, epochPrefix+"*") {
+	kept := func(yield func(Entry, error) bool) { l.giveKept(ctx, []string{epochPrefix + "*"}, yield) } // snapshots hold no epochs
+	for e, err := range kept {
 		if err != nil {
 			return fmt.Errorf("epochs: %w", err)
 		}

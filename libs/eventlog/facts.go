@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
@@ -36,39 +35,30 @@ func (l *Log) Read(ctx context.Context, from, to uint64, filters ...string) iter
 		if to == 0 || to > end {
 			to = end
 		}
-		l.entries(ctx, l.factsReader(from, filters), to, len(filters) == 0, yield)
+		want := some
+		if len(filters) == 0 {
+			want = everything
+		}
+		l.entries(ctx, l.factsReader(from, filters), to, want, yield)
 	}
 }
 
-// Latest gives the last fact of every subject, tombstones included, in ascending sequence. A subject that changes
-// meanwhile may come again; the later one counts. An error ends the iteration.
-func (l *Log) Latest(ctx context.Context, filters ...string) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		if l.readOnly {
-			l.latestBatched(ctx, filters, yield)
-			return
-		}
-		r := l.factsReader(0, filters)
-		r.policy = jetstream.DeliverLastPerSubjectPolicy
-		defer r.close()
-		// The consumer is there before the end is looked up: whatever changes between the two is beyond the end.
-		err := r.open(ctx)
-		var end uint64
-		if err == nil {
-			end, err = l.lastMatch(ctx, filters)
-		}
-		if err != nil {
-			yield(Entry{}, err)
-			return
-		}
-		l.entries(ctx, r, end, false, yield)
-	}
-}
+// asked is what a reader of facts asks for.
+type asked int
+
+const (
+	// some facts, whichever can be decoded.
+	some asked = iota
+	// everything: it is a gap where a sequence is missing.
+	everything
+	// lastOfSubjects are some where those that cannot be decoded come, too, without body.
+	lastOfSubjects
+)
 
 // entries reads r to the sequence end. It stops early when yield asks for it, and after an error.
-func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything bool, yield func(Entry, error) bool) {
+func (l *Log) entries(ctx context.Context, r *reader, end uint64, want asked, yield func(Entry, error) bool) {
 	defer r.close()
-	seen, patience, stalls := continuity{everything: everything, want: r.next}, patience(), 0
+	seen, patience, stalls := continuity{everything: want == everything, want: r.next}, patience(), 0
 	for seen.want <= end && end > 0 {
 		m, err := r.read(ctx)
 		switch {
@@ -96,6 +86,9 @@ func (l *Log) entries(ctx context.Context, r *reader, end uint64, everything boo
 		}
 		stalls = 0
 		patience.Reset()
+		if !ok && want == lastOfSubjects {
+			e, ok = Entry{Subject: m.subject, Sequence: m.sequence, StoredAt: m.storedAt, Fact: &ringfencev1.Fact{}}, true
+		}
 		if m.sequence > end || ok && !yield(e, nil) {
 			return
 		}

@@ -126,16 +126,19 @@ func (w *snapshotWriter) flush(ctx context.Context) error {
 
 // Snapshots gives the complete snapshots of this incarnation, the newest first. They are not verified: ReadSnapshot does.
 func (l *Log) Snapshots(ctx context.Context) ([]*ringfencev1.SnapshotInfo, error) {
+	stream, err := l.stream(ctx, streamSnap)
+	if err != nil {
+		return nil, err
+	}
+	done, err := stream.Info(ctx, jetstream.WithSubjectFilter(snapPrefix+"*.done"))
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", streamSnap, err)
+	}
 	var out []*ringfencev1.SnapshotInfo
-	r := l.streamReader(streamSnap, jetstream.DeliverAllPolicy, snapPrefix+"*.done")
-	for m, err := range l.drain(ctx, r) {
+	for subject := range done.State.Subjects {
+		info, err := l.snapshotInfo(ctx, subject)
 		if err != nil {
 			return nil, err
-		}
-		info := &ringfencev1.SnapshotInfo{}
-		if err := proto.Unmarshal(m.data, info); err != nil {
-			l.skip(ctx, m.subject, m.sequence, err)
-			continue
 		}
 		if info.GetVersion().GetIncarnation() == l.incarnation {
 			out = append(out, info)
@@ -145,6 +148,27 @@ func (l *Log) Snapshots(ctx context.Context) ([]*ringfencev1.SnapshotInfo, error
 		return int(min(1, max(-1, int64(b.GetVersion().GetSequence())-int64(a.GetVersion().GetSequence()))))
 	})
 	return out, nil
+}
+
+// snapshotInfo reads what a complete snapshot says of itself: nothing when that was dropped meanwhile, or cannot be decoded.
+func (l *Log) snapshotInfo(ctx context.Context, subject string) (*ringfencev1.SnapshotInfo, error) {
+	var msg *nats.Msg
+	err := call(ctx, l.nc, func(ctx context.Context) (err error) {
+		msg, err = lastMessage(ctx, l.nc, streamSnap, subject)
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info := &ringfencev1.SnapshotInfo{}
+	if err := proto.Unmarshal(msg.Data, info); err != nil {
+		l.skip(ctx, subject, 0, err)
+		return nil, nil
+	}
+	return info, nil
 }
 
 // ReadSnapshot gives the entries of a snapshot in ascending sequence, and verifies all of it at the end: what was made of them

@@ -114,6 +114,7 @@ func parties(s *secured) []party {
 			listen:  []string{"policy.window", "plan." + eventlog.Token(node)},
 		}
 	}
+	snapshots := []string{"$JS.API.STREAM.INFO.SNAP", "$JS.API.DIRECT.GET.SNAP.snap.>"}
 	own := func(name, key string) *client {
 		c := &client{}
 		d := s.host.dialer(name, key)
@@ -131,14 +132,14 @@ func parties(s *secured) []party {
 	all := []party{
 		{
 			name: "watcher", client: s.service(access.Watcher), inbox: "_INBOX.watcher",
-			publish: []string{
+			publish: slices.Concat(snapshots, []string{
 				"facts.k8s.>", "facts.ctl.synced.watcher", "facts.ctl.epoch.watcher", "$JS.API.STREAM.INFO.FACTS", "$JS.API.CONSUMER.CREATE.FACTS.*.facts.k8s.>",
 				"$JS.API.CONSUMER.MSG.NEXT.FACTS.*", "$JS.API.CONSUMER.DELETE.FACTS.*", "$JS.API.DIRECT.GET.FACTS.facts.k8s.>", "$JS.API.DIRECT.GET.FACTS.facts.ctl.epoch.watcher",
-			},
+			}),
 		},
 		{
 			name: "pce-bridge", client: s.service(access.PceBridge), inbox: "_INBOX.pce-bridge",
-			publish: slices.Concat(reads("FACTS"), reads("STATUS"), []string{
+			publish: slices.Concat(reads("FACTS"), reads("STATUS"), snapshots, []string{
 				"facts.pce.>", "facts.ctl.settings", "facts.ctl.link", "facts.ctl.synced.pce-bridge", "facts.ctl.epoch.pce-bridge",
 			}),
 		},

@@ -87,6 +87,16 @@ var kinds = []struct {
 	}},
 }
 
+// watches says whether objects of a kind are facts of this version.
+func watches(kind string) bool {
+	for _, k := range kinds {
+		if k.kind == kind {
+			return true
+		}
+	}
+	return kind == kubefact.KindLabelMap
+}
+
 // cluster is what is known of the cluster now: a trimmed copy of every watched object, kept by client-go's informers.
 // Every object that changes is marked.
 type cluster struct {

@@ -185,13 +185,14 @@ func (b book) Last() uint64 {
 func (b book) Await(subject string, check func(eventlog.Entry) error) {
 	b.t.Helper()
 	eventlogtest.Eventually(b.t, func() error {
+		verdict := fmt.Errorf("%s: no fact", subject)
 		for entry, err := range b.log.Latest(b.t.Context(), subject) {
 			if err != nil {
 				return err
 			}
-			return check(entry)
+			verdict = check(entry)
 		}
-		return fmt.Errorf("%s: no fact", subject)
+		return verdict
 	})
 }
 

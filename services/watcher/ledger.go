@@ -38,8 +38,8 @@ func readLedger(ctx context.Context, log *eventlog.Log) (*ledger, error) {
 			return nil, fmt.Errorf("read what the log holds of the cluster: %w", err)
 		}
 		key, err := kubefact.ParseSubject(entry.Subject)
-		if err != nil {
-			return nil, fmt.Errorf("read what the log holds of the cluster: sequence %d: %w", entry.Sequence, err)
+		if err != nil || !watches(key.Kind) {
+			continue // of another version: it is not ours to change
 		}
 		if err := l.enter(key, entry.Fact); err != nil {
 			return nil, fmt.Errorf("read what the log holds of the cluster: sequence %d: %s: %w", entry.Sequence, key, err)
@@ -48,7 +48,8 @@ func readLedger(ctx context.Context, log *eventlog.Log) (*ledger, error) {
 	return l, nil
 }
 
-// enter takes a fact in as the newest of its object.
+// enter takes a fact in as the newest of its object. One without body could not be read: it differs from every object, and of
+// one that is gone the log lacks the tombstone.
 func (l *ledger) enter(key kubefact.Key, fact *ringfencev1.Fact) error {
 	if fact.GetGone() != nil {
 		l.Remove(key)
