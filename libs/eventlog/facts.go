@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
@@ -209,34 +208,4 @@ func (l *Log) lastMatch(ctx context.Context, filters []string) (uint64, error) {
 		return state.LastSeq, nil
 	}
 	return l.lastStored(ctx, streamFacts, filters)
-}
-
-// SequenceAt is the last sequence that was stored at or before t by the server's clock.
-func (l *Log) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
-	state, err := l.verify(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if !state.LastTime.After(t) {
-		return state.LastSeq, nil
-	}
-	sequence := state.LastSeq
-	err = call(ctx, l.nc, func(ctx context.Context) error {
-		after := jetstreamext.GetBatchStartTime(t.Add(time.Nanosecond))
-		messages, err := jetstreamext.GetBatch(ctx, l.js, streamFacts, 1, after)
-		if err != nil {
-			return err
-		}
-		for msg, err := range messages {
-			if err != nil {
-				return err
-			}
-			sequence = msg.Sequence - 1
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, fmt.Errorf("facts after %s: %w", t.Format(time.RFC3339Nano), err)
-	}
-	return sequence, nil
 }

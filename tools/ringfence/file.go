@@ -280,15 +280,27 @@ func (f *File) Read(ctx context.Context, from, to uint64, filters ...string) ite
 // Release takes back an entry that Read gave and of whose fact nothing is kept but texts, as (*eventlog.Log).Release does.
 func (f *File) Release(e eventlog.Entry) { f.facts.Release(e.Fact) }
 
-// SequenceAt is the last sequence that was stored at or before a time; before the first fact it is the one before that.
+// SequenceAt is the last sequence that was stored at or before a time; before the first fact it is the one before that. Clocks are
+// set back, so all of the file is read: a time that came twice means its last coming.
 func (f *File) SequenceAt(ctx context.Context, t time.Time) (uint64, error) {
-	sequence := f.Header.Last
+	var first, last, sequence uint64
 	err := f.entries(ctx, func(s *ringfencev1.SnapshotEntry, state bool) bool {
-		if state || s.GetStoredAt() <= t.UnixNano() {
+		if state {
 			return true
 		}
-		sequence = s.GetSequence() - 1
-		return false
+		if last = s.GetSequence(); first == 0 {
+			first = last
+		}
+		if s.GetStoredAt() <= t.UnixNano() {
+			sequence = last
+		}
+		return true
 	})
-	return sequence, err
+	switch {
+	case sequence == last: // of what could not be read after it no time is known
+		return f.Header.Last, err
+	case sequence > 0:
+		return sequence, err
+	}
+	return first - 1, err
 }

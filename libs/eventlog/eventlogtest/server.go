@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
@@ -123,4 +124,22 @@ func Eventually(t testing.TB, check func() error) {
 		}
 	}
 	t.Fatalf("not within 10 s: %v", err)
+}
+
+// Streams gives the settings of every stream.
+func (s *Server) Streams() []jetstream.StreamConfig {
+	s.t.Helper()
+	js, err := jetstream.New(s.Conn("operator"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var all []jetstream.StreamConfig
+	list := js.ListStreams(s.t.Context())
+	for info := range list.Info() {
+		all = append(all, info.Config)
+	}
+	if err := list.Err(); err != nil {
+		s.t.Fatalf("list the streams: %v", err)
+	}
+	return all
 }
