@@ -30,7 +30,8 @@ type logServer struct {
 	dir  string
 	// staging is the folder in memory for batches, empty without.
 	staging string
-	gate    *gate // nil where clients are not asked who they are
+	gate    *gate  // nil where clients are not asked who they are
+	release func() // lets go of the folder
 }
 
 // startServer starts the server and returns once JetStream has recovered its streams. It does not listen before listen
@@ -50,25 +51,36 @@ func startServer(ctx context.Context, cfg Config, gate *gate, cert *certificate,
 	if err := probe(cfg.StoreDir); err != nil {
 		return nil, err
 	}
-	if err := verifyBlocks(ctx, cfg.StoreDir, log); err != nil {
+	s := &logServer{log: log, dir: cfg.StoreDir, gate: gate}
+	if s.release, err = occupy(cfg.StoreDir); err != nil {
 		return nil, err
 	}
-	s := &logServer{log: log, dir: cfg.StoreDir, gate: gate}
-	if s.nats, err = server.NewServer(opts); err != nil {
-		return nil, fmt.Errorf("log server: %w", err)
+	if err := s.start(ctx, opts); err != nil {
+		s.release()
+		return nil, err
 	}
-	s.nats.SetLoggerV2(natsLog{log: log.With().Str("component", "nats").Logger()}, false, false, false)
+	return s, nil
+}
+
+// start starts the server in a folder that is ours.
+func (s *logServer) start(ctx context.Context, opts *server.Options) (err error) {
+	if err := verifyBlocks(ctx, s.dir, s.log); err != nil {
+		return err
+	}
+	if s.nats, err = server.NewServer(opts); err != nil {
+		return fmt.Errorf("log server: %w", err)
+	}
+	s.nats.SetLoggerV2(natsLog{log: s.log.With().Str("component", "nats").Logger()}, false, false, false)
 	s.nats.Start()
 	err = s.await(ctx)
-	if err == nil && gate != nil {
-		err = gate.separate(s.nats)
+	if err == nil && s.gate != nil {
+		err = s.gate.separate(s.nats)
 	}
 	if err != nil {
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
-		return nil, err
 	}
-	return s, nil
+	return err
 }
 
 // serverOptions goes through the server's own configuration language, which sets what plain fields leave half done.
@@ -162,6 +174,7 @@ func (s *logServer) stop() {
 	}
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
+	s.release()
 	if err := os.RemoveAll(s.staging); err != nil {
 		s.log.Warn().Err(err).Msg("the folder of batches stays in memory")
 	}
