@@ -239,8 +239,13 @@ type Usage struct {
 }
 
 // Usage says how full the log is.
-func (l *Log) Usage(ctx context.Context) (Usage, error) {
-	info, err := l.info(ctx, streamFacts)
+func (l *Log) Usage(ctx context.Context) (Usage, error) { return l.usage(ctx, streamFacts) }
+
+// SnapshotUsage says how much of their room the snapshots take; what Usage calls facts are their messages.
+func (l *Log) SnapshotUsage(ctx context.Context) (Usage, error) { return l.usage(ctx, streamSnap) }
+
+func (l *Log) usage(ctx context.Context, stream string) (Usage, error) {
+	info, err := l.info(ctx, stream)
 	if err != nil {
 		return Usage{}, err
 	}

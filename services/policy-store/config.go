@@ -25,9 +25,6 @@ type Config struct {
 	storage int64 // bytes, instead of StorageGi, in tests
 }
 
-// keptSnapshots is how many snapshots stay, each replayable forward.
-const keptSnapshots = 4
-
 func (c Config) bytes() int64 {
 	if c.storage > 0 {
 		return c.storage

@@ -150,8 +150,8 @@ func (k *keeper) snapshot(ctx context.Context, sequence uint64, policy eventlog.
 	}
 }
 
-// makeRoom drops snapshots beyond those that are kept, and, where the log is tight, the facts below the oldest that stays.
-// Where that does not suffice, fewer snapshots stay, down to one.
+// makeRoom drops snapshots beyond those that there is room for, and, where the log is tight, the facts below the oldest that
+// stays. Where that does not suffice the oldest goes, too, and what is below the next one, down to the newest.
 func (k *keeper) makeRoom(ctx context.Context) error {
 	infos, err := k.log.Snapshots(ctx)
 	if err != nil {
@@ -160,24 +160,43 @@ func (k *keeper) makeRoom(ctx context.Context) error {
 	if err := k.log.DropPartialSnapshots(ctx, infos); err != nil {
 		return err
 	}
-	for keep := min(keptSnapshots, len(infos)); keep > 0; keep-- {
-		if err := k.drop(ctx, infos[keep:]); err != nil {
+	if infos, err = k.thin(ctx, infos); err != nil {
+		return err
+	}
+	for n := len(infos) - 1; n >= 0 && k.tight(ctx); n-- {
+		err := k.trim(ctx, infos[n])
+		if err != nil && !errors.Is(err, eventlog.ErrSnapshot) {
 			return err
 		}
-		infos = infos[:keep]
-		if !k.tight(ctx) {
-			k.saidAlarm = false
-			return nil
+		if err == nil && (n == 0 || !k.tight(ctx)) {
+			break
 		}
-		if err := k.trim(ctx, infos[keep-1]); err != nil {
+		if err := k.drop(ctx, infos[n:n+1]); err != nil {
 			return err
 		}
 	}
-	if k.tight(ctx) && !k.saidAlarm {
+	if !k.tight(ctx) {
+		k.saidAlarm = false
+	} else if !k.saidAlarm {
 		k.saidAlarm = true
 		k.zlog.Error().Msg("the log is nearly full of facts that no snapshot covers: storage-gi is too small for this cluster")
 	}
 	return nil
+}
+
+// thin drops snapshots that there is no room for, and gives those that stay.
+func (k *keeper) thin(ctx context.Context, infos []*ringfencev1.SnapshotInfo) ([]*ringfencev1.SnapshotInfo, error) {
+	keep, err := k.keeps(ctx, infos)
+	if err != nil {
+		return nil, err
+	}
+	usage, err := k.log.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	start := max(k.log.Base(), 1)
+	stay, gone := spread(infos, start-1, usage.First > start, keep)
+	return stay, k.drop(ctx, gone)
 }
 
 func (k *keeper) drop(ctx context.Context, infos []*ringfencev1.SnapshotInfo) error {
