@@ -31,6 +31,9 @@ type Objects struct {
 // Needed producers: without a complete start of both there is no policy to speak of.
 var neededProducers = []string{"pce-bridge", "watcher"}
 
+// NeededProducers names them, sorted.
+func NeededProducers() []string { return slices.Clone(neededProducers) }
+
 // InSync says whether producers (sorted or not) hold everyone whose start must be complete before policy is published.
 func InSync(producers []string) bool {
 	for _, p := range neededProducers {

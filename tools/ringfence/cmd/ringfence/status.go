@@ -26,7 +26,17 @@ type status struct {
 	First       uint64     `json:"first"`
 	Last        uint64     `json:"last"`
 	Policy      *headState `json:"policy"` // null before the first policy of the incarnation
-	Nodes       []nodeLine `json:"nodes"`
+	// Frozen is null unless nodes enforce a policy that this incarnation has not published yet.
+	Frozen *frozenState `json:"frozen"`
+	Nodes  []nodeLine   `json:"nodes"`
+}
+
+// frozenState says how a policy stays that the log does not vouch for now.
+type frozenState struct {
+	// Nodes is how many keep what they had.
+	Nodes int `json:"nodes"`
+	// Missing are the producers that have not said in this incarnation that everything is written.
+	Missing []string `json:"missing"`
 }
 
 type headState struct {
@@ -91,7 +101,46 @@ func (s *session) status(store *ringfence.Store) (status, error) {
 	for _, node := range nodes {
 		now.Nodes = append(now.Nodes, lineOf(node))
 	}
-	return now, nil
+	if now.Policy == nil {
+		now.Frozen, err = s.frozen(store, nodes)
+	}
+	return now, err
+}
+
+// frozen tells of nodes that keep a policy while none is published, nil where no node has one.
+func (s *session) frozen(store *ringfence.Store, nodes []*ringfencev1.NodeStatus) (*frozenState, error) {
+	f := &frozenState{Missing: []string{}}
+	for _, node := range nodes {
+		if node.GetVersion().GetIncarnation() != "" {
+			f.Nodes++
+		}
+	}
+	if f.Nodes == 0 {
+		return nil, nil
+	}
+	synced := map[string]bool{}
+	for e, err := range store.Log.Latest(s.ctx, "facts.ctl.synced.*") {
+		if err != nil {
+			return nil, err
+		}
+		mark := e.Fact.GetSynced()
+		synced[mark.GetProducer()] = mark.GetIncarnation() == store.Log.Incarnation()
+	}
+	for _, producer := range eventlog.NeededProducers() {
+		if !synced[producer] {
+			f.Missing = append(f.Missing, producer)
+		}
+	}
+	return f, nil
+}
+
+// words says what ends it.
+func (f *frozenState) words() string {
+	until := "policy-store has read the log"
+	if len(f.Missing) > 0 {
+		until = strings.Join(f.Missing, " and ") + " wrote everything again"
+	}
+	return fmt.Sprintf("frozen: %d nodes keep the policy that they have until %s", f.Nodes, until)
 }
 
 func lineOf(n *ringfencev1.NodeStatus) nodeLine {
@@ -120,9 +169,12 @@ func lineOf(n *ringfencev1.NodeStatus) nodeLine {
 
 func (s *session) printStatus(now status) {
 	fmt.Fprintf(s.stdout, "log        facts %d to %d, incarnation %s\n", now.First, now.Last, now.Incarnation)
-	if now.Policy == nil {
+	switch {
+	case now.Frozen != nil:
+		fmt.Fprintln(s.stdout, "policy     "+now.Frozen.words())
+	case now.Policy == nil:
 		fmt.Fprintln(s.stdout, "policy     none yet: it begins once watcher and pce-bridge are both in sync")
-	} else {
+	default:
 		p := now.Policy
 		fmt.Fprintf(s.stdout, "policy     window %d follows fact %d, provisioned version %d\n", p.Window, p.Sequence, p.ProvisionedVersion)
 		fmt.Fprintf(s.stdout, "digest     %s by %s\n", p.Digest, p.Engine)
