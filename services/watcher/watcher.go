@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/service"
+	"github.com/ringfence/ringfence/services/watcher/authority"
 )
 
 // Config of the watcher.
@@ -23,10 +25,12 @@ type Config struct {
 	service.Config       `embed:""`
 	eventlog.Credentials `embed:"" prefix:"log-"`
 
-	Kubeconfig    string        `help:"Kubeconfig of the cluster; empty inside of it."`
-	Namespace     string        `help:"Namespace of the watcher's lease." default:"illumio-system"`
-	Identity      string        `help:"Name under which this watcher holds the lease; the host's name where empty."`
-	LeaseDuration time.Duration `help:"How long a watcher that fell silent keeps the lease." default:"15s"`
+	Kubeconfig       string        `help:"Kubeconfig of the cluster; empty inside of it."`
+	Namespace        string        `help:"Namespace of the watcher's lease." default:"illumio-system"`
+	Identity         string        `help:"Name under which this watcher holds the lease; the host's name where empty."`
+	LeaseDuration    time.Duration `help:"How long a watcher that fell silent keeps the lease." default:"15s"`
+	IssueCertificate bool          `help:"Issue the certificate of the log, into Secrets and a ConfigMap of the namespace; the authorities are written to --log-ca-file, too."`
+
 	ProbeInterval time.Duration `help:"How often the API server is asked whether it answers; LabelMaps that it does not serve are looked for up to twelve times as rarely." default:"5s"`
 }
 
@@ -95,6 +99,10 @@ func run(ctx context.Context, cfg Config, svc *service.Service, client kubernete
 	election := election{
 		client: client, namespace: cfg.Namespace, identity: identity, duration: cfg.LeaseDuration, log: svc.Log,
 	}
+	issuer := authority.Authority{
+		Client: client, Namespace: cfg.Namespace, BundleFile: cfg.CAFile, Metrics: svc.Metrics,
+		Log: svc.Log.With().Str("component", "authority").Logger(),
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		probe(ctx, client, cfg.ProbeInterval, func(err error) { svc.Ready(componentAPI, err) })
@@ -110,7 +118,14 @@ func run(ctx context.Context, cfg Config, svc *service.Service, client kubernete
 			return err
 		}
 		svc.Ready(componentCache, nil)
-		return election.Run(ctx, func(ctx context.Context) { lead(ctx, svc, cfg, scribe) })
+		return election.Run(ctx, func(ctx context.Context) {
+			var issuing sync.WaitGroup
+			defer issuing.Wait()
+			if cfg.IssueCertificate { // needs nothing of the log, which cannot be reached before
+				issuing.Go(func() { issuer.Run(ctx) })
+			}
+			lead(ctx, svc, cfg, scribe)
+		})
 	})
 	return group.Wait()
 }

@@ -60,6 +60,7 @@ func TestGolden(t *testing.T) {
 		{"ringfence-default", "ringfence", "illumio-system", required},
 		{"ringfence-illumio-values", "ringfence", "illumio-system", []string{"-f", "testdata/illumio-values.yaml"}},
 		{"ringfence-secured", "ringfence", "illumio-system", slices.Concat(required, []string{"--set", "security.tokens=true,security.tlsSecret=log-tls"})},
+		{"ringfence-issuing", "ringfence", "illumio-system", slices.Concat(required, []string{"--set", "security.tokens=true,security.issueCertificate=true"})},
 		{"pce-default", "pce", "pce-system", nil},
 		{"pce-complete", "pce", "pce-system", []string{"-f", "testdata/pce-values.yaml"}},
 	} {
@@ -141,6 +142,8 @@ func TestRefusals(t *testing.T) {
 		{"ringfence", []string{"--set-string", "enforcer.programming=false"}, "/enforcer/programming"},
 		{"ringfence", []string{"--set", "enforcer.flowInterval=10"}, "/enforcer/flowInterval"},
 		{"ringfence", []string{"--set", "enforcer.programing=false"}, "programing"},
+		{"ringfence", []string{"--set-string", "security.issueCertificate=true"}, "/security/issueCertificate"},
+		{"ringfence", slices.Concat(required, []string{"--set", "security.issueCertificate=true,security.tlsSecret=mine"}), "set one of them"},
 		{"pce", []string{"--set", "apiKey=k"}, "/apiSecret"},
 		{"pce", []string{"--set", "apiSecret=s"}, "/apiSecret"},
 		{"pce", []string{"--set", "apiKey=k,apiSecret=tooshort"}, "/apiSecret"},

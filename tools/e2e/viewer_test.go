@@ -101,8 +101,40 @@ func refused(t *testing.T, address ringfence.Address, words ...string) {
 	}
 }
 
-// installSecured installs the chart with a certificate that the test makes, and waits for policy-store. Its end removes it.
+// TestTheWatcherIssuesTheCertificateOfTheLog installs the chart without any certificate. The watcher is ready when it has reached
+// the log, which it can only by the token that the kubelet gave it and the authority that it made itself.
+func TestTheWatcherIssuesTheCertificateOfTheLog(t *testing.T) {
+	kube, kubeconfig := cleared(t, "policy-store", "watcher")
+	install(t, kubeconfig, "security.issueCertificate=true")
+	ready(t, kube, "policy-store", "watcher")
+	connected(t, ringfence.Address{Kubeconfig: kubeconfig, Namespace: demo.Namespace, Patience: time.Minute})
+	for _, name := range []string{"ringfence-ca", "ringfence-log-tls"} { // nobody else removes them
+		must(t, kube.Client.CoreV1().Secrets(demo.Namespace).Delete(t.Context(), name, metav1.DeleteOptions{}))
+	}
+	must(t, kube.Client.CoreV1().ConfigMaps(demo.Namespace).Delete(t.Context(), ringfence.AuthoritiesName, metav1.DeleteOptions{}))
+}
+
+// installSecured installs the chart with a certificate that the test makes, and waits for policy-store.
 func installSecured(t *testing.T) (*cluster.Cluster, string) {
+	t.Helper()
+	kube, kubeconfig := cleared(t, "policy-store")
+	certificate, key := certificate(t)
+	apply(t, kube, object(t, &corev1.Secret{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: secretName, Namespace: demo.Namespace},
+		Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": certificate},
+	}))
+	apply(t, kube, object(t, &corev1.ConfigMap{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: metav1.ObjectMeta{Name: ringfence.AuthoritiesName, Namespace: demo.Namespace},
+		Data: map[string]string{"ca.crt": string(certificate)},
+	}))
+	install(t, kubeconfig, "security.tlsSecret="+secretName)
+	ready(t, kube, "policy-store")
+	return kube, kubeconfig
+}
+
+// cleared gives the cluster, the lab's with some images where none is named, without an earlier installation. What is installed
+// goes with the test.
+func cleared(t *testing.T, images ...string) (*cluster.Cluster, string) {
 	t.Helper()
 	o := options(t)
 	kubeconfig, onLab := o.Kubeconfig, o.Kubeconfig == ""
@@ -112,7 +144,9 @@ func installSecured(t *testing.T) (*cluster.Cluster, string) {
 			kubeconfig = filepath.Join(dir, "kubeconfig")
 		}
 		program(t, kubeconfig, "lab", "up")
-		program(t, kubeconfig, "lab", "load", filepath.Join(o.Root, "out", "images", "policy-store.tar"))
+		for _, image := range images {
+			program(t, kubeconfig, "lab", "load", filepath.Join(o.Root, "out", "images", image+".tar"))
+		}
 	}
 	kube, err := cluster.Open(kubeconfig, "")
 	must(t, err)
@@ -123,28 +157,32 @@ func installSecured(t *testing.T) (*cluster.Cluster, string) {
 	remove() // what the story, or an earlier run, left
 	t.Cleanup(remove)
 	apply(t, kube, fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n  labels: {pod-security.kubernetes.io/enforce: privileged}\n", demo.Namespace))
-	certificate, key := certificate(t)
-	apply(t, kube, object(t, &corev1.Secret{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: metav1.ObjectMeta{Name: secretName, Namespace: demo.Namespace},
-		Type: corev1.SecretTypeTLS, Data: map[string][]byte{"tls.crt": certificate, "tls.key": key, "ca.crt": certificate},
-	}))
-	apply(t, kube, object(t, &corev1.ConfigMap{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: metav1.ObjectMeta{Name: ringfence.AuthoritiesName, Namespace: demo.Namespace},
-		Data: map[string]string{"ca.crt": string(certificate)},
-	}))
-	values := []string{
-		"--set", "pce_url=console.invalid:8443", "--set", "cluster_id=none", "--set", "cluster_token=none",
-		"--set", "security.tokens=true", "--set", "security.tlsSecret=" + secretName,
+	return kube, kubeconfig
+}
+
+// install installs the chart with tokens and a console that does not exist.
+func install(t *testing.T, kubeconfig string, values ...string) {
+	t.Helper()
+	o := options(t)
+	args := []string{"install", "ringfence", filepath.Join(o.Root, "deploy", "helm", "ringfence"), "--namespace", demo.Namespace}
+	for _, value := range append(values, "pce_url=console.invalid:8443", "cluster_id=none", "cluster_token=none", "security.tokens=true") {
+		args = append(args, "--set", value)
 	}
 	if o.Registry != "" {
-		values = append(values, "--set", "image.registry="+o.Registry)
+		args = append(args, "--set", "image.registry="+o.Registry)
 	}
-	program(t, kubeconfig, "helm", append([]string{"install", "ringfence", filepath.Join(o.Root, "deploy", "helm", "ringfence"), "--namespace", demo.Namespace}, values...)...)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	program(t, kubeconfig, "helm", args...)
+}
+
+// ready waits for a pod of each component.
+func ready(t *testing.T, kube *cluster.Cluster, components ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	_, err = kube.WaitPods(ctx, demo.Namespace, demo.Selector("policy-store"), 1)
-	must(t, err)
-	return kube, kubeconfig
+	for _, component := range components {
+		_, err := kube.WaitPods(ctx, demo.Namespace, demo.Selector(component), 1)
+		must(t, err)
+	}
 }
 
 const secretName = "log-of-the-test"

@@ -68,13 +68,21 @@ readinessProbe:
 {{ include "ringfence.runtimeFolder" . }}/{{ eq .Values.containerRuntime "crio" | ternary "crio.sock" "containerd.sock" }}
 {{- end }}
 
+{{/* The Secret with the certificate of the event log, empty where it is served in the clear. */}}
+{{- define "ringfence.certificateSecret" -}}
+{{- if and .root.Values.security.issueCertificate .root.Values.security.tlsSecret }}
+{{- fail "security.issueCertificate and security.tlsSecret: either the watcher issues the certificate of the event log, or it comes from a Secret of yours; set one of them" }}
+{{- end }}
+{{- .root.Values.security.issueCertificate | ternary "ringfence-log-tls" .root.Values.security.tlsSecret }}
+{{- end }}
+
 {{/* What a client of the event log needs to prove who it is and to know the log: environment, mounts, volumes. */}}
 {{- define "ringfence.logEnv" -}}
 {{- if .root.Values.security.tokens }}
 - name: RINGFENCE_LOG_TOKEN_FILE
   value: /var/run/ringfence/token/token
 {{- end }}
-{{- if .root.Values.security.tlsSecret }}
+{{- if include "ringfence.certificateSecret" . }}
 - name: RINGFENCE_LOG_CA_FILE
   value: /var/run/ringfence/ca/ca.crt
 {{- end }}
@@ -83,8 +91,8 @@ readinessProbe:
 {{- if .root.Values.security.tokens }}
 - {name: log-token, mountPath: /var/run/ringfence/token, readOnly: true}
 {{- end }}
-{{- if .root.Values.security.tlsSecret }}
-- {name: log-ca, mountPath: /var/run/ringfence/ca, readOnly: true}
+{{- if include "ringfence.certificateSecret" . }}
+- {name: log-ca, mountPath: /var/run/ringfence/ca, readOnly: {{ not (and .root.Values.security.issueCertificate (eq .component "watcher")) }}}
 {{- end }}
 {{- end }}
 {{- define "ringfence.logVolumes" -}}
@@ -94,8 +102,17 @@ readinessProbe:
     sources:
       - serviceAccountToken: {path: token, audience: ringfence, expirationSeconds: 86400}
 {{- end }}
+{{- if not .root.Values.security.issueCertificate }}
 {{- with .root.Values.security.tlsSecret }}
 - name: log-ca
   secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- else if eq .component "watcher" }}
+# The watcher writes the authorities itself: it cannot wait for a ConfigMap that it makes.
+- name: log-ca
+  emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- else }}
+- name: log-ca
+  configMap: {name: ringfence-ca}
 {{- end }}
 {{- end }}
