@@ -11,6 +11,7 @@ import (
 // A second policy-store on the same folder, as while a node that was lost comes back, touches nothing and says so; it takes over
 // when the first one ends, in order or not.
 func TestOneFolderOneServer(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	first := startProcess(t, dir)
 	l := first.open("test")

@@ -363,6 +363,7 @@ func TestLogsOfReleasesAreServed(t *testing.T) {
 // What this version writes, every kind of fact and everything that is published and reported, is read by the releases before it:
 // all that they do not know is named in testdata/released/<release>.ignored.json, with the reason why they may ignore it.
 func TestEarlierReleasesReadWhatIsWritten(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, t.TempDir(), func(c *childConfig) { c.Storage, c.SnapshotFacts = releasedStorage, 10 })
 	l, nc := p.open("test"), p.conn("operator")
 	sent, err := nc.SubscribeSync("policy.window")

@@ -68,6 +68,7 @@ func TestProducersSeeWhatWasTrimmed(t *testing.T) {
 // A fact that is stored otherwise than it was written is a loss while policy-store runs, too: a new incarnation begins, in which
 // the producers write everything again.
 func TestADamagedFactIsWrittenAgain(t *testing.T) {
+	t.Parallel()
 	p := startProcess(t, t.TempDir())
 	ctx, cancel := context.WithCancel(zerolog.Nop().WithContext(t.Context()))
 	done := make(chan struct{}, 2)
