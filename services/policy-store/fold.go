@@ -44,7 +44,7 @@ type folder struct {
 	live      bool      // this run has folded all that was in the log at its start
 	dirty     bool      // facts were folded since the last flush
 	dirtyFrom time.Time // when the first of them came
-	flushed   time.Time // when the last flush was
+	flushed   time.Time // when the last flush began
 	garbage   uint64    // of the log, as far as it is counted
 	known     uint64    // a sequence that the log had reached before
 
@@ -238,6 +238,7 @@ func (f *folder) countGarbage() {
 // flush publishes what changed, unless this run has not yet caught up or a producer is not yet in sync. It stays dirty
 // then.
 func (f *folder) flush(ctx context.Context) error {
+	began := time.Now() // windows begin an interval apart, however long one takes to publish
 	s, ready := f.collect()
 	if !ready {
 		return nil
@@ -247,8 +248,8 @@ func (f *folder) flush(ctx context.Context) error {
 	}
 	f.dirty = false
 	if s.changed {
-		f.flushed = time.Now()
-		f.metrics.latency.Observe(f.flushed.Sub(f.dirtyFrom).Seconds())
+		f.flushed = began
+		f.metrics.latency.Observe(time.Since(f.dirtyFrom).Seconds())
 	}
 	return nil
 }
