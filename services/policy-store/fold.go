@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -39,7 +40,7 @@ type folder struct {
 
 	startPolicy ringfencev1.EnforcementMode // as it was last taken out of the engine
 
-	caughtUp func() // is called when it is live
+	saveMemory func() // is called when it is live, and with each heartbeat then
 
 	live      bool      // this run has folded all that was in the log at its start
 	dirty     bool      // facts were folded since the last flush
@@ -65,7 +66,7 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 	f := &folder{
 		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
 		out: newPublisher(log, h.log, h.metrics, published), known: k.last,
-		measured: h.measureDisk(), caughtUp: h.caughtUp,
+		measured: h.measureDisk(), saveMemory: h.saveMemory,
 	}
 	deaf, err := f.out.settlement.listen(nc)
 	if err != nil {
@@ -193,6 +194,9 @@ func (f *folder) loop(ctx context.Context, events <-chan event) error {
 			}
 		case <-heartbeat.C:
 			f.beat(ctx)
+			if f.live {
+				f.saveMemory()
+			}
 			f.gauge(ctx)
 			f.keeper.consider(ctx, f)
 		}
@@ -203,7 +207,8 @@ func (f *folder) loop(ctx context.Context, events <-chan event) error {
 func (f *folder) take(e event) bool {
 	if e.live {
 		f.live = true
-		f.caughtUp()
+		debug.FreeOSMemory() // of what reading took
+		f.saveMemory()
 	} else {
 		f.apply(e.entry)
 	}

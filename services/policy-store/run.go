@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	runtimemetrics "runtime/metrics"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,26 +51,37 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	h.caughtUp = saveMemory
+	h.saveMemory = saveMemory
 	h.run(svc.Log.WithContext(ctx))
 	return nil
 }
 
-// garbagePercent is how much may be garbage of what is in use, once the log has been read. A flush a few times a second leaves
-// little of it, and is the cheaper, the less memory a process of the control plane holds that it does not use.
-const garbagePercent = 30
+// garbageRoom is how many bytes may be garbage before it is collected, once the log has been read. A flush a few times a second
+// leaves little, and a process of the control plane is the cheaper, the less memory it holds that it does not use. Where little is
+// in use it may be as much as that, and where much is, at least a share of it.
+const (
+	garbageRoom       = 40 << 20
+	leastGarbageShare = 30 // percent of what is in use
+)
 
-// saveMemory gives back what reading the log took, and keeps less garbage from then on, unless GOGC says how much.
+// saveMemory has the collector keep to garbageRoom, unless GOGC says how much. It is called again as what is in use changes.
 func saveMemory() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbagePercent)
+	if os.Getenv("GOGC") != "" {
+		return
 	}
-	debug.FreeOSMemory()
+	live := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	runtimemetrics.Read(live)
+	debug.SetGCPercent(garbageShare(live[0].Value.Uint64()))
+}
+
+// garbageShare is how much garbage there may be beside so many bytes in use, in percent of them.
+func garbageShare(live uint64) int {
+	return int(min(100, max(leastGarbageShare, garbageRoom*100/max(live, 1))))
 }
 
 // newHost reads what cfg names.
 func newHost(cfg Config, svc *service.Service, log zerolog.Logger) (h *host, err error) {
-	h = &host{cfg: cfg, svc: svc, log: log, caughtUp: func() {}, replacements: backoff.NewExponentialBackOff()}
+	h = &host{cfg: cfg, svc: svc, log: log, saveMemory: func() {}, replacements: backoff.NewExponentialBackOff()}
 	if cfg.NATSMode != external {
 		cfg.warn(h.log)
 	}
@@ -98,8 +110,8 @@ type host struct {
 	svc     *service.Service
 	log     zerolog.Logger
 	metrics *metrics
-	// caughtUp is called when all that was in the log at a start has been folded.
-	caughtUp func()
+	// saveMemory is called once all that was in the log at a start has been folded, and then now and again.
+	saveMemory func()
 	// verifier, with admission, and certificate are nil where clients are not asked who they are, and where there is no TLS.
 	verifier    *identity.Verifier
 	admission   *admission
