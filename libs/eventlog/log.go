@@ -37,10 +37,13 @@ type Log struct {
 }
 
 // Create makes the log's streams, or brings their settings up to date, and opens the log. Only policy-store calls it.
-// A log without facts stream becomes a new incarnation.
+// A log without facts stream becomes a new incarnation. ErrMoved and ErrUnfinished say that a log is not here, or not yet.
 func Create(ctx context.Context, nc *nats.Conn, s Sizes) (*Log, error) {
 	l, err := newLog(nc)
 	if err != nil {
+		return nil, err
+	}
+	if err := l.placed(ctx); err != nil {
 		return nil, err
 	}
 	for _, cfg := range s.streams() {
@@ -126,6 +129,11 @@ func (l *Log) learn(ctx context.Context) error {
 	l.reconnects = l.nc.Stats().Reconnects
 	info, err := l.info(ctx, streamFacts)
 	if err != nil {
+		return err
+	}
+	if err := placed(info); errors.Is(err, ErrMoved) {
+		return backoff.Permanent(err)
+	} else if err != nil {
 		return err
 	}
 	l.incarnation = info.Config.Metadata[incarnationKey]
