@@ -59,6 +59,7 @@ func Host() Rights {
 		Publish: []string{
 			"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*",
 			"$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>",
+			"$JS.API.INFO", "$JS.SNAPSHOT.>", // for moving the log
 		},
 		Subscribe: append(inbox(PolicyStore), "query.>", "$SRV.>", "status.>"),
 		Answers:   true,

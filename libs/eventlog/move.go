@@ -119,7 +119,7 @@ type mover struct {
 
 // look finds out how far things are, and what stands in the way.
 func (m *mover) look(ctx context.Context) error {
-	facts, err := optional(m.from.info(ctx, streamFacts))
+	facts, err := m.from.known(ctx, streamFacts)
 	switch {
 	case err != nil:
 		return err
@@ -130,7 +130,7 @@ func (m *mover) look(ctx context.Context) error {
 	}
 	m.incarnation = facts.Config.Metadata[incarnationKey]
 	m.done = Moved{Incarnation: m.incarnation, First: facts.State.FirstSeq, Last: facts.State.LastSeq}
-	there, err := optional(m.to.info(ctx, streamFacts))
+	there, err := m.to.known(ctx, streamFacts)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (m *mover) look(ctx context.Context) error {
 
 // lookAt looks at one stream, and says how many bytes the new place holds of it.
 func (m *mover) lookAt(ctx context.Context, cfg jetstream.StreamConfig) (held uint64, err error) {
-	there, err := optional(m.to.info(ctx, cfg.Name))
+	there, err := m.to.known(ctx, cfg.Name)
 	if err != nil {
 		return 0, err
 	}
@@ -160,7 +160,7 @@ func (m *mover) lookAt(ctx context.Context, cfg jetstream.StreamConfig) (held ui
 		}
 		held = there.State.Bytes
 	}
-	info, err := optional(m.from.info(ctx, cfg.Name))
+	info, err := m.from.known(ctx, cfg.Name)
 	if err != nil || info == nil {
 		return held, err
 	}
@@ -213,7 +213,7 @@ func (m *mover) reserve(ctx context.Context) error {
 	m.Step(MoveStep{Doing: "reserving"})
 	var made []string
 	for _, cfg := range m.Sizes.streams() {
-		there, err := optional(m.to.info(ctx, cfg.Name))
+		there, err := m.to.known(ctx, cfg.Name)
 		if err == nil && there == nil {
 			if err = refusal(cfg.Name, m.to.createMarked(ctx, m.marked(cfg, nil))); err == nil {
 				made = append(made, cfg.Name)
@@ -279,7 +279,7 @@ func (m *mover) fence(ctx context.Context) error {
 func (m *mover) copyAll(ctx context.Context) error {
 	m.done.Streams = nil
 	for _, cfg := range factsLast(m.Sizes.streams()) {
-		source, err := optional(m.from.info(ctx, cfg.Name))
+		source, err := m.from.known(ctx, cfg.Name)
 		if err == nil && source != nil {
 			err = m.copy(ctx, cfg, source)
 		}
@@ -292,7 +292,7 @@ func (m *mover) copyAll(ctx context.Context) error {
 
 func (m *mover) copy(ctx context.Context, cfg jetstream.StreamConfig, source *jetstream.StreamInfo) error {
 	m.done.Streams = append(m.done.Streams, MovedStream{cfg.Name, source.State.Msgs, source.State.Bytes})
-	there, err := optional(m.to.info(ctx, cfg.Name))
+	there, err := m.to.known(ctx, cfg.Name)
 	if err != nil {
 		return err
 	}
@@ -455,12 +455,19 @@ func (l *Log) reconfigure(ctx context.Context, stream string, change func(*jetst
 	return nil
 }
 
-// optional makes nothing of a stream that is not there.
-func optional(info *jetstream.StreamInfo, err error) (*jetstream.StreamInfo, error) {
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil
+// known is what the server says of a stream, nil where there is none. It asks again for a while: servers of a cluster that are
+// electing do not answer.
+func (l *Log) known(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
+	try := func() (*jetstream.StreamInfo, error) {
+		ctx, cancel := context.WithTimeout(ctx, createTimeout)
+		defer cancel()
+		info, err := l.info(ctx, stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil, nil
+		}
+		return info, err
 	}
-	return info, err
+	return backoff.Retry(ctx, try, backoff.WithBackOff(patience()), backoff.WithMaxElapsedTime(apiTimeout))
 }
 
 // placed says whether a stream is the log's, or only what a move left or has brought so far.
@@ -477,12 +484,7 @@ func placed(info *jetstream.StreamInfo) error {
 // placed looks whether the log is here, where there is one. Snapshots come first and facts last.
 func (l *Log) placed(ctx context.Context) error {
 	for _, name := range []string{streamFacts, streamSnap} {
-		var info *jetstream.StreamInfo
-		look := func() (_ struct{}, err error) {
-			info, err = optional(l.info(ctx, name))
-			return struct{}{}, err
-		}
-		_, err := backoff.Retry(ctx, look, backoff.WithBackOff(patience()), backoff.WithMaxElapsedTime(apiTimeout))
+		info, err := l.known(ctx, name)
 		if err == nil && info != nil {
 			err = placed(info)
 		}

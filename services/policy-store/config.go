@@ -51,5 +51,5 @@ func (c Config) check() error {
 	case c.SnapshotInterval <= 0:
 		return errors.New("snapshot-interval: use a duration such as 6h")
 	}
-	return errors.Join(c.Security.check(), c.External.check(), c.asks())
+	return errors.Join(c.Security.check(), c.External.check(), c.asks(), c.checkMove())
 }

@@ -23,6 +23,7 @@ const (
 type External struct {
 	NATSMode string `help:"Who hosts the log: policy-store itself (embedded), or a NATS cluster at --log-url with JetStream and sync_interval: always (external)." name:"nats-mode" enum:"embedded,external" default:"embedded"`
 	KeysDir  string `help:"Folder of the keys that policy-store nats-config made: with it, and with --token-keys, policy-store lets clients into the external cluster, each with its rights." name:"nats-keys-dir"`
+	Move     bool   `help:"First move the log here from where the other mode keeps it: to external from --store-dir, to embedded from --log-url. Where that was done before, nothing is." name:"nats-move"`
 	Replicas int    `help:"Copies that an external NATS cluster keeps of every stream: 1, 3 or 5." name:"nats-replicas" default:"3"`
 
 	eventlog.Credentials `embed:"" prefix:"log-"`
@@ -32,7 +33,7 @@ func (e External) check() error {
 	if e.NATSMode == external && e.Replicas != 1 && e.Replicas != 3 && e.Replicas != 5 {
 		return fmt.Errorf("nats-replicas: %d; use 1, 3 or 5", e.Replicas)
 	}
-	if e.NATSMode != external && e.KeysDir != "" {
+	if e.NATSMode != external && e.KeysDir != "" && !e.Move {
 		return errors.New("nats-keys-dir: the embedded server needs no keys; set --nats-mode external, or leave it out")
 	}
 	return nil
@@ -101,6 +102,9 @@ func (h *host) join(ctx context.Context) (joined bool, err error) {
 	}
 	defer nc.Close()
 	defer h.svc.Ready(component, errors.New("the log is left"))
+	if err := h.fetch(ctx, nc); err != nil {
+		return false, err
+	}
 	log, err := eventlog.Create(ctx, nc, h.cfg.sizes())
 	if err != nil {
 		return false, fmt.Errorf("create the log: %w", err)

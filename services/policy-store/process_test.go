@@ -30,6 +30,8 @@ type childConfig struct {
 	Listen, StoreDir string
 	StagingDir       string
 	External         string // URL of the NATS cluster that hosts the log; embedded where empty
+	Move             bool
+	From             string // URL of the NATS cluster that the log comes from
 	HTTPAddress      string
 	Storage          int64
 	SnapshotFacts    uint64
@@ -57,8 +59,9 @@ func runChild(spec string) int {
 	if c.External != "" {
 		host = External{NATSMode: external, Replicas: 3}
 	}
+	host.Move = c.Move
 	err := Run(ctx, Config{
-		Config: service.Config{LogLevel: "info", LogURL: c.External, HTTPAddress: c.HTTPAddress}, External: host, Listen: c.Listen, StoreDir: c.StoreDir, StagingDir: c.StagingDir, StorageGi: 1, storage: c.Storage,
+		Config: service.Config{LogLevel: "info", LogURL: c.External + c.From, HTTPAddress: c.HTTPAddress}, External: host, Listen: c.Listen, StoreDir: c.StoreDir, StagingDir: c.StagingDir, StorageGi: 1, storage: c.Storage,
 		SnapshotFacts: c.SnapshotFacts, SnapshotInterval: time.Hour,
 	})
 	if err != nil {

@@ -91,10 +91,10 @@ func newHost(cfg Config, svc *service.Service, log zerolog.Logger) (h *host, err
 	if h.certificate, err = newCertificate(cfg.Security, log); err != nil {
 		return nil, err
 	}
-	if cfg.KeysDir != "" {
-		if h.keys, err = readNATSKeys(cfg.KeysDir); err != nil {
-			return nil, err
-		}
+	if err := h.readKeys(); err != nil {
+		return nil, err
+	}
+	if h.asked() {
 		svc.Ready(componentCallout, errStarting)
 	}
 	h.metrics = newMetrics(svc.Metrics, h.usage, h.keysFetched)
@@ -103,6 +103,17 @@ func newHost(cfg Config, svc *service.Service, log zerolog.Logger) (h *host, err
 	}
 	return h, nil
 }
+
+// readKeys reads the keys for an external cluster, where there are any.
+func (h *host) readKeys() (err error) {
+	if h.cfg.KeysDir != "" {
+		h.keys, err = readNATSKeys(h.cfg.KeysDir)
+	}
+	return err
+}
+
+// asked says whether the servers of an external cluster ask here about their clients.
+func (h *host) asked() bool { return h.keys != nil && h.cfg.NATSMode == external }
 
 // host runs one log server after the other: the next when the one before cannot write any more.
 type host struct {
@@ -127,7 +138,7 @@ func (h *host) run(ctx context.Context) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { keepKeys(ctx, h.verifier) })
-	if h.keys != nil {
+	if h.asked() {
 		beside.Go(func() { h.admitAll(ctx) })
 	}
 	h.keepServing(ctx)
@@ -199,6 +210,9 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 		return false, err
 	}
 	defer nc.Close()
+	if err := h.fetch(ctx, nc); err != nil {
+		return false, err
+	}
 	log, err := eventlog.Create(ctx, nc, h.cfg.sizes())
 	if err != nil {
 		return false, fmt.Errorf("create the log: %w", err)

@@ -1,5 +1,5 @@
-// Command policy-store hosts Ringfence's event log and folds its facts into policy. Its one other command, nats-config, writes
-// the configuration of an external NATS cluster.
+// Command policy-store hosts Ringfence's event log and folds its facts into policy. Of its other commands, nats-config writes
+// the configuration of an external NATS cluster, and move moves the log there or back.
 package main
 
 import (
@@ -13,7 +13,15 @@ import (
 type commands struct {
 	Run        runCommand        `cmd:"" default:"withargs" help:"Host the log, or use an external cluster's, and fold it into policy (default)."`
 	NATSConfig natsConfigCommand `cmd:"" name:"nats-config" help:"Print what the servers of an external NATS cluster need so that clients have their rights there, and make the keys for it."`
+	Move       moveCommand       `cmd:"" help:"Move the log between --store-dir and the external cluster at --log-url, to where --nats-mode says, while policy-store is stopped."`
 }
+
+type moveCommand struct {
+	policystore.MoveLog `embed:""`
+}
+
+// Run implements the command.
+func (c *moveCommand) Run(ctx context.Context) error { return c.Write(ctx, os.Stdout, os.Stderr) }
 
 type runCommand struct {
 	policystore.Config `embed:""`
