@@ -46,12 +46,19 @@ func Create(ctx context.Context, nc *nats.Conn, s Sizes) (*Log, error) {
 	if err := l.placed(ctx); err != nil {
 		return nil, err
 	}
-	for _, cfg := range s.streams() {
-		if err := l.insistOn(ctx, s.replicated(cfg)); err != nil {
-			return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
-		}
+	if err := l.createAll(ctx, s); err != nil {
+		return nil, err
 	}
 	return l, l.learn(ctx)
+}
+
+func (l *Log) createAll(ctx context.Context, s Sizes) error {
+	for _, cfg := range s.streams() {
+		if err := l.insistOn(ctx, s.replicated(cfg)); err != nil {
+			return fmt.Errorf("stream %s: %w", cfg.Name, err)
+		}
+	}
+	return nil
 }
 
 // Open opens the log, waiting with back-off until it is there or ctx ends.

@@ -473,6 +473,8 @@ func (l *Log) known(ctx context.Context, stream string) (*jetstream.StreamInfo, 
 // placed says whether a stream is the log's, or only what a move left or has brought so far.
 func placed(info *jetstream.StreamInfo) error {
 	switch metadata := info.Config.Metadata; {
+	case info.Config.Mirror != nil:
+		return ErrMirror
 	case metadata[copyKey] != "":
 		return ErrUnfinished
 	case metadata[movedKey] != "":

@@ -14,6 +14,7 @@ type Config struct {
 	service.Config `embed:""`
 	Security       `embed:""`
 	External       `embed:""`
+	Mirror         Mirror `embed:"" prefix:"mirror-"`
 
 	Listen           string        `help:"Address on which the log is served (NATS)." default:":4222"`
 	StoreDir         string        `help:"Folder of the log's files. One server uses it at a time." default:"/var/lib/ringfence/log"`
@@ -51,5 +52,5 @@ func (c Config) check() error {
 	case c.SnapshotInterval <= 0:
 		return errors.New("snapshot-interval: use a duration such as 6h")
 	}
-	return errors.Join(c.Security.check(), c.External.check(), c.asks(), c.checkMove())
+	return errors.Join(c.Security.check(), c.External.check(), c.asks(), c.checkMove(), c.Mirror.check(c.NATSMode))
 }

@@ -21,7 +21,7 @@ const (
 
 // External is what policy-store can be told of a NATS cluster that hosts the log in its place.
 type External struct {
-	NATSMode string `help:"Who hosts the log: policy-store itself (embedded), or a NATS cluster at --log-url with JetStream and sync_interval: always (external)." name:"nats-mode" enum:"embedded,external" default:"embedded"`
+	NATSMode string `help:"Who hosts the log: policy-store itself (embedded), or a NATS cluster at --log-url with JetStream and sync_interval: always (external). In mode mirror it only holds a copy of another's log." name:"nats-mode" enum:"embedded,external,mirror" default:"embedded"`
 	KeysDir  string `help:"Folder of the keys that policy-store nats-config made: with it, and with --token-keys, policy-store lets clients into the external cluster, each with its rights." name:"nats-keys-dir"`
 	Move     bool   `help:"First move the log here from where the other mode keeps it: to external from --store-dir, to embedded from --log-url. Where that was done before, nothing is." name:"nats-move"`
 	Replicas int    `help:"Copies that an external NATS cluster keeps of every stream: 1, 3 or 5." name:"nats-replicas" default:"3"`
@@ -105,9 +105,9 @@ func (h *host) join(ctx context.Context) (joined bool, err error) {
 	if err := h.fetch(ctx, nc); err != nil {
 		return false, err
 	}
-	log, err := eventlog.Create(ctx, nc, h.cfg.sizes())
+	log, err := h.createLog(ctx, nc)
 	if err != nil {
-		return false, fmt.Errorf("create the log: %w", err)
+		return false, err
 	}
 	published, err := takeOver(ctx, log)
 	if err != nil {

@@ -31,6 +31,9 @@ type writers struct {
 	acknowledged map[string]uint64 // sequence by subject
 }
 
+// writersPace is how long a writer rests after each fact, which leaves the machine to the servers.
+const writersPace = 4 * time.Millisecond
+
 func startWriters(t *testing.T, url string) *writers {
 	t.Helper()
 	w := &writers{t: t, url: url, acknowledged: map[string]uint64{}}
@@ -69,7 +72,7 @@ func (w *writers) write(ctx context.Context, name string, n *int) error {
 		*n++
 		d := loadPod(fmt.Sprintf("%s-%d", name, *n), *n)
 		if name == "pce-bridge" {
-			d = eventlog.Draft{Subject: eventlog.LabelSubject(fmt.Sprint(1000+*n)), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Label{
+			d = eventlog.Draft{Subject: eventlog.LabelSubject(fmt.Sprint(1000 + *n)), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Label{
 				Label: &ringfencev1.Label{Href: fmt.Sprintf("/orgs/1/labels/%d", 1000+*n), Key: "app", Value: fmt.Sprint(*n)}}}}
 		}
 		sequence, err := p.Publish(ctx, d)
@@ -79,6 +82,7 @@ func (w *writers) write(ctx context.Context, name string, n *int) error {
 		w.mu.Lock()
 		w.acknowledged[d.Subject] = sequence
 		w.mu.Unlock()
+		pause(ctx, writersPace)
 	}
 	return ctx.Err()
 }

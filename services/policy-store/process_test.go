@@ -2,6 +2,7 @@ package policystore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -32,6 +33,9 @@ type childConfig struct {
 	External         string // URL of the NATS cluster that hosts the log; embedded where empty
 	Move             bool
 	From             string // URL of the NATS cluster that the log comes from
+	Mode             string // where it is neither embedded nor external
+	Mirror           Mirror
+	Cert, Key        string // files of the certificate
 	HTTPAddress      string
 	Storage          int64
 	SnapshotFacts    uint64
@@ -59,9 +63,9 @@ func runChild(spec string) int {
 	if c.External != "" {
 		host = External{NATSMode: external, Replicas: 3}
 	}
-	host.Move = c.Move
+	host.Move, host.NATSMode = c.Move, cmp.Or(c.Mode, host.NATSMode)
 	err := Run(ctx, Config{
-		Config: service.Config{LogLevel: "info", LogURL: c.External + c.From, HTTPAddress: c.HTTPAddress}, External: host, Listen: c.Listen, StoreDir: c.StoreDir, StagingDir: c.StagingDir, StorageGi: 1, storage: c.Storage,
+		Config: service.Config{LogLevel: "info", LogURL: c.External + c.From, HTTPAddress: c.HTTPAddress}, External: host, Mirror: c.Mirror, Security: Security{TLSCertFile: c.Cert, TLSKeyFile: c.Key}, Listen: c.Listen, StoreDir: c.StoreDir, StagingDir: c.StagingDir, StorageGi: 1, storage: c.Storage,
 		SnapshotFacts: c.SnapshotFacts, SnapshotInterval: time.Hour,
 	})
 	if err != nil {

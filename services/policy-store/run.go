@@ -98,6 +98,9 @@ func newHost(cfg Config, svc *service.Service, log zerolog.Logger) (h *host, err
 		svc.Ready(componentCallout, errStarting)
 	}
 	h.metrics = newMetrics(svc.Metrics, h.usage, h.keysFetched)
+	if cfg.Mirror.URL != "" || cfg.NATSMode == mirror {
+		h.mirror = newMirrorMetrics(svc.Metrics)
+	}
 	if h.verifier != nil {
 		h.admission = newAdmission(h.verifier, newDeparted(), h.metrics, log)
 	}
@@ -127,7 +130,8 @@ type host struct {
 	verifier    *identity.Verifier
 	admission   *admission
 	certificate *certificate
-	keys        natsKeys // of an external cluster, nil where it asks nobody here
+	mirror      *mirrorMetrics // nil where there is none
+	keys        natsKeys       // of an external cluster, nil where it asks nobody here
 	// replacements spaces out the replacements of a server that cannot write.
 	replacements *backoff.ExponentialBackOff
 	current      atomic.Pointer[logServer]
@@ -182,8 +186,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 // as letting clients in.
 func (h *host) serve(ctx context.Context) (served bool, err error) {
 	h.svc.Ready(component, errStarting)
-	if h.cfg.NATSMode == external {
+	switch h.cfg.NATSMode {
+	case external:
 		return h.join(ctx)
+	case mirror:
+		return h.holdMirror(ctx)
 	}
 	var g *gate
 	var own eventlog.Credentials
@@ -213,9 +220,9 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 	if err := h.fetch(ctx, nc); err != nil {
 		return false, err
 	}
-	log, err := eventlog.Create(ctx, nc, h.cfg.sizes())
+	log, err := h.createLog(ctx, nc)
 	if err != nil {
-		return false, fmt.Errorf("create the log: %w", err)
+		return false, err
 	}
 	s.stageIn(h.cfg.StagingDir)
 	published, err := takeOver(ctx, log)
@@ -233,6 +240,9 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 	go h.guard(guarded, s, cancel)
 	if h.admission != nil {
 		go h.admission.withdraw(guarded, inProcess{nats: s.nats})
+	}
+	if h.cfg.Mirror.URL != "" {
+		go h.followMirror(guarded, s.nats, log)
 	}
 	err = h.fold(guarded, nc, log, published)
 	if errors.Is(context.Cause(guarded), errRestart) {

@@ -48,6 +48,9 @@ func startServer(ctx context.Context, cfg Config, gate *gate, cert *certificate,
 	if cert != nil {
 		opts.TLSConfig, opts.TLSTimeout = cert.server(), authTimeout
 	}
+	if cfg.NATSMode == mirror {
+		cfg.Mirror.accept(opts, cert)
+	}
 	if err := probe(cfg.StoreDir); err != nil {
 		return nil, err
 	}
@@ -72,7 +75,12 @@ func (s *logServer) start(ctx context.Context, opts *server.Options) (err error)
 	}
 	s.nats.SetLoggerV2(natsLog{log: s.log.With().Str("component", "nats").Logger()}, false, false, false)
 	s.nats.Start()
-	err = s.await(ctx)
+	if len(opts.LeafNode.Remotes) > 0 { // with other accounts, the server gives JetStream to none by itself
+		err = s.nats.GlobalAccount().EnableJetStream(nil, nil)
+	}
+	if err == nil {
+		err = s.await(ctx)
+	}
 	if err == nil && s.gate != nil {
 		err = s.gate.separate(s.nats)
 	}
@@ -117,7 +125,7 @@ func serverOptions(cfg Config) (*server.Options, error) {
 	}
 	opts.DontListen, opts.NoSigs = true, true
 	opts.LameDuckGracePeriod, opts.LameDuckDuration = lameDuckGrace, lameDuckDuration
-	return opts, nil
+	return opts, cfg.Mirror.link(opts)
 }
 
 // await waits until JetStream has its streams back; that connections are accepted says nothing of it.

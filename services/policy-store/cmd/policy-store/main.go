@@ -1,5 +1,6 @@
 // Command policy-store hosts Ringfence's event log and folds its facts into policy. Of its other commands, nats-config writes
-// the configuration of an external NATS cluster, and move moves the log there or back.
+// the configuration of an external NATS cluster move moves the log there or back, and mirror-key makes
+// the key by which a mirror knows its log.
 package main
 
 import (
@@ -14,6 +15,7 @@ type commands struct {
 	Run        runCommand        `cmd:"" default:"withargs" help:"Host the log, or use an external cluster's, and fold it into policy (default)."`
 	NATSConfig natsConfigCommand `cmd:"" name:"nats-config" help:"Print what the servers of an external NATS cluster need so that clients have their rights there, and make the keys for it."`
 	Move       moveCommand       `cmd:"" help:"Move the log between --store-dir and the external cluster at --log-url, to where --nats-mode says, while policy-store is stopped."`
+	MirrorKey  mirrorKeyCommand  `cmd:"" name:"mirror-key" help:"Print the public key by which a mirror knows its log, and make the key where it is not there."`
 }
 
 type moveCommand struct {
@@ -22,6 +24,13 @@ type moveCommand struct {
 
 // Run implements the command.
 func (c *moveCommand) Run(ctx context.Context) error { return c.Write(ctx, os.Stdout, os.Stderr) }
+
+type mirrorKeyCommand struct {
+	policystore.MirrorKey `embed:""`
+}
+
+// Run implements the command.
+func (c *mirrorKeyCommand) Run() error { return c.Write(os.Stdout) }
 
 type runCommand struct {
 	policystore.Config `embed:""`
