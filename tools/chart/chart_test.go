@@ -41,6 +41,16 @@ var required = []string{
 	"--set-string", "cluster_token=1_0123456789abcdef",
 }
 
+// outside are the values of a log on an external cluster to which it moves.
+var outside = []string{
+	"--set", "nats.mode=external,nats.move=true,storage.persistence.enabled=true,security.tokens=true",
+	"--set", `nats.external.url=tls://a.example:4222\,tls://b.example:4222`,
+	"--set", "nats.external.keysSecret=nats-keys,nats.external.caSecret=nats-ca,nats.external.serverName=nats.example",
+}
+
+// mirrored are those of an embedded log with a mirror.
+var mirrored = []string{"--set", "nats.mirror.url=tls://mirror.example:7422,nats.mirror.secret=mirror-link"}
+
 var helm = chart.Helm{Root: root}
 
 func template(t *testing.T, name, namespace string, args ...string) string {
@@ -61,6 +71,7 @@ func TestGolden(t *testing.T) {
 		{"ringfence-illumio-values", "ringfence", "illumio-system", []string{"-f", "testdata/illumio-values.yaml"}},
 		{"ringfence-secured", "ringfence", "illumio-system", slices.Concat(required, []string{"--set", "security.tokens=true,security.tlsSecret=log-tls"})},
 		{"ringfence-issuing", "ringfence", "illumio-system", slices.Concat(required, []string{"--set", "security.tokens=true,security.issueCertificate=true"})},
+		{"ringfence-external", "ringfence", "illumio-system", slices.Concat(required, outside)},
 		{"pce-default", "pce", "pce-system", nil},
 		{"pce-complete", "pce", "pce-system", []string{"-f", "testdata/pce-values.yaml"}},
 	} {
@@ -144,6 +155,17 @@ func TestRefusals(t *testing.T) {
 		{"ringfence", []string{"--set", "enforcer.programing=false"}, "programing"},
 		{"ringfence", []string{"--set-string", "security.issueCertificate=true"}, "/security/issueCertificate"},
 		{"ringfence", slices.Concat(required, []string{"--set", "security.issueCertificate=true,security.tlsSecret=mine"}), "set one of them"},
+		{"ringfence", []string{"--set", "nats.mode=cluster"}, "/nats/mode"},
+		{"ringfence", []string{"--set", "nats.external.replicas=2"}, "/nats/external/replicas"},
+		{"ringfence", []string{"--set", "nats.external.url=nats://user:secret@a:4222"}, "/nats/external/url"},
+		{"ringfence", []string{"--set", "nats.mirror.url=nats://mirror:7422"}, "/nats/mirror/url"},
+		{"ringfence", slices.Concat(required, []string{"--set", "nats.mode=external"}), "nats.external.url is required"},
+		{"ringfence", slices.Concat(required, []string{"--set", "nats.move=true"}), "nats.external.url is required"},
+		{"ringfence", slices.Concat(required, outside, []string{"--set", "storage.persistence.enabled=false"}), "storage.persistence.enabled"},
+		{"ringfence", slices.Concat(required, outside, []string{"--set", "security.tokens=false"}), "set both or none"},
+		{"ringfence", slices.Concat(required, outside, []string{"--set", "security.tlsSecret=log-tls"}), "nats.external.caSecret"},
+		{"ringfence", slices.Concat(required, outside, mirrored), "mode embedded"},
+		{"ringfence", slices.Concat(required, []string{"--set", "nats.mirror.url=tls://mirror:7422"}), "nats.mirror.secret"},
 		{"pce", []string{"--set", "apiKey=k"}, "/apiSecret"},
 		{"pce", []string{"--set", "apiSecret=s"}, "/apiSecret"},
 		{"pce", []string{"--set", "apiKey=k,apiSecret=tooshort"}, "/apiSecret"},
@@ -185,6 +207,9 @@ func TestValuesReachTheServices(t *testing.T) {
 		{[]string{"--set", "disableDegradedMode=true"}, []string{"RINGFENCE_DISABLE_DEGRADED_MODE\n              value: \"true\""}},
 		{[]string{"--set", "pairingProfile=Cluster nodes"}, []string{"RINGFENCE_PAIRING_PROFILE\n              value: \"Cluster nodes\""}},
 		{[]string{"--set", "hostBasePath=/var/lib"}, []string{"path: /var/lib/ringfence,"}},
+		{mirrored, []string{"RINGFENCE_MIRROR_URL\n              value: \"tls://mirror.example:7422\"", `secretName: "mirror-link"`, "mountPath: /var/run/ringfence/mirror,"}},
+		{slices.Concat(outside, []string{"--set", "nats.mode=embedded"}), // back
+			[]string{"RINGFENCE_NATS_MODE\n              value: embedded", "RINGFENCE_NATS_MOVE\n              value: \"true\"", `secretName: "nats-keys"`}},
 		{[]string{"--set", "image.registry=registry.example.com/rf,image.tag=v1"}, []string{`"registry.example.com/rf/enforcer:v1"`}},
 	} {
 		out := template(t, "ringfence", "illumio-system", append(append([]string{}, required...), c.args...)...)
@@ -279,7 +304,8 @@ func environment(t *testing.T) map[string][]string {
 			}
 		}
 	}
-	rendered := template(t, "ringfence", "illumio-system", required...) + "\n---\n" +
+	rendered := template(t, "ringfence", "illumio-system", slices.Concat(required, outside)...) + "\n---\n" +
+		template(t, "ringfence", "illumio-system", slices.Concat(required, mirrored)...) + "\n---\n" +
 		template(t, "pce", "pce-system", absolute(t, []string{"-f", "testdata/pce-values.yaml"})...)
 	for _, object := range decode(t, strings.NewReader(rendered)) {
 		switch o := object.(type) {

@@ -73,7 +73,26 @@ readinessProbe:
 {{- if and .root.Values.security.issueCertificate .root.Values.security.tlsSecret }}
 {{- fail "security.issueCertificate and security.tlsSecret: either the watcher issues the certificate of the event log, or it comes from a Secret of yours; set one of them" }}
 {{- end }}
+{{- if and (eq .root.Values.nats.mode "external") (or .root.Values.security.issueCertificate .root.Values.security.tlsSecret) }}
+{{- fail "security.issueCertificate and security.tlsSecret are for the embedded log; the servers of an external cluster have certificates of their own: set nats.external.caSecret" }}
+{{- end }}
 {{- .root.Values.security.issueCertificate | ternary "ringfence-log-tls" .root.Values.security.tlsSecret }}
+{{- end }}
+
+{{/* What a service needs to reach the external cluster: environment. */}}
+{{- define "ringfence.clusterEnv" -}}
+{{- with .root.Values.nats.external }}
+- name: RINGFENCE_LOG_URL
+  value: {{ required "nats.external.url is required: the servers of the NATS cluster" .url | quote }}
+{{- if .caSecret }}
+- name: RINGFENCE_LOG_CA_FILE
+  value: /var/run/ringfence/ca/ca.crt
+{{- end }}
+{{- with .serverName }}
+- name: RINGFENCE_LOG_SERVER_NAME
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* What a client of the event log needs to prove who it is and to know the log: environment, mounts, volumes. */}}
@@ -86,6 +105,9 @@ readinessProbe:
 - name: RINGFENCE_LOG_CA_FILE
   value: /var/run/ringfence/ca/ca.crt
 {{- end }}
+{{- if eq .root.Values.nats.mode "external" }}
+{{- include "ringfence.clusterEnv" . }}
+{{- end }}
 {{- end }}
 {{- define "ringfence.logMounts" -}}
 {{- if .root.Values.security.tokens }}
@@ -93,6 +115,8 @@ readinessProbe:
 {{- end }}
 {{- if include "ringfence.certificateSecret" . }}
 - {name: log-ca, mountPath: /var/run/ringfence/ca, readOnly: {{ not (and .root.Values.security.issueCertificate (eq .component "watcher")) }}}
+{{- else if and (eq .root.Values.nats.mode "external") .root.Values.nats.external.caSecret }}
+- {name: log-ca, mountPath: /var/run/ringfence/ca, readOnly: true}
 {{- end }}
 {{- end }}
 {{- define "ringfence.logVolumes" -}}
@@ -103,7 +127,7 @@ readinessProbe:
       - serviceAccountToken: {path: token, audience: ringfence, expirationSeconds: 86400}
 {{- end }}
 {{- if not .root.Values.security.issueCertificate }}
-{{- with .root.Values.security.tlsSecret }}
+{{- with eq .root.Values.nats.mode "external" | ternary .root.Values.nats.external.caSecret .root.Values.security.tlsSecret }}
 - name: log-ca
   secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}
 {{- end }}
