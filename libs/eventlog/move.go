@@ -432,7 +432,9 @@ func (m *mover) turn(ctx context.Context) error {
 }
 
 // factsLast puts the facts behind the other streams: what is said of them is said of the log.
-func factsLast(configs []jetstream.StreamConfig) []jetstream.StreamConfig { return append(configs[1:], configs[0]) }
+func factsLast(configs []jetstream.StreamConfig) []jetstream.StreamConfig {
+	return append(configs[1:], configs[0])
+}
 
 // reconfigure changes the settings of a stream.
 func (l *Log) reconfigure(ctx context.Context, stream string, change func(*jetstream.StreamConfig)) error {

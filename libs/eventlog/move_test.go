@@ -43,7 +43,6 @@ func move(t *testing.T, from, to *nats.Conn) eventlog.Move {
 func TestAMovedLogIsTheSameLog(t *testing.T) {
 	a, log, p := fullLog(t)
 	b := eventlogtest.Start(t)
-	want := collect(t, log.Read(t.Context(), 0, 0))
 	usage, err := log.Usage(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +56,7 @@ func TestAMovedLogIsTheSameLog(t *testing.T) {
 	if publish(t, p, namespaces(1)...); planned.Last != usage.Last { // a check fences nothing
 		t.Errorf("the check saw the last fact at %d, it is at %d", planned.Last, usage.Last)
 	}
-	want = collect(t, log.Read(t.Context(), 0, 0))
+	want := collect(t, log.Read(t.Context(), 0, 0))
 	there.Check = false
 	done, err := there.Run(t.Context())
 	if err != nil {

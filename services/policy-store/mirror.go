@@ -50,7 +50,7 @@ func (m Mirror) check(mode string) error {
 		return fmt.Errorf("mirror-of: %q is no public key of a user", m.Of)
 	case mode == mirror && m.Promote:
 		return errors.New("mirror-promote: a mirror becomes the log in mode embedded")
-	case mode != embedded && m.URL != "":
+	case (mode == external || mode == mirror) && m.URL != "":
 		return errors.New("mirror-url: policy-store links a mirror in mode embedded alone; the servers of an external cluster link theirs by themselves")
 	case m.URL != "" && m.KeyFile == "":
 		return errors.New("mirror-key-file: the mirror must know who comes; policy-store mirror-key makes the key")

@@ -354,3 +354,22 @@ func TestAMirrorIsNamedWhole(t *testing.T) {
 		t.Errorf("what is no seed: %v", err)
 	}
 }
+
+// The link to a mirror and the rights of clients do not get in each other's way.
+func TestASecuredLogIsMirrored(t *testing.T) {
+	t.Parallel()
+	asLog, asMirror, cert, key, address := mirrorPair(t)
+	m := startProcess(t, filepath.Join(t.TempDir(), "mirror"), func(c *childConfig) {
+		c.Listen, c.Mode, c.Mirror, c.Cert, c.Key, c.HTTPAddress = address, mirror, asMirror, cert, key, freeAddress(t)
+	})
+	s := startSecured(t, func(c *Config) { c.Mirror = asLog })
+	produce(t, s.open(s.service("pce-bridge")), "pce-bridge", console(t))
+	log := s.open(s.service("watcher"))
+	produce(t, log, "watcher", kubernetes())
+	follow(t, s.enforcer(node).Conn).holds(2)
+	last, err := log.LastSequence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.mirrors(last)
+}

@@ -324,3 +324,39 @@ func TestAMoveNamesBothEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The log moves to a cluster that asks policy-store who its clients are, with the rights that nats-config gives policy-store there.
+func TestTheLogMovesToASecuredCluster(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := startProcess(t, dir)
+	log := p.open("test")
+	produce(t, log, "watcher", kubernetes())
+	last, err := log.LastSequence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	s, _ := startSecuredCluster(t, func(c *Config) { c.Move, c.StoreDir = true, dir })
+	moved := s.open(s.service("watcher"))
+	if now, err := moved.LastSequence(t.Context()); err != nil || now != last || moved.Incarnation() != log.Incarnation() {
+		t.Errorf("incarnation %s ends at %d, %v; want %s and %d", moved.Incarnation(), now, err, log.Incarnation(), last)
+	}
+	produce(t, moved, "watcher", nil)
+
+	// And back, by the command.
+	s.stop()
+	cfg := s.host.cfg
+	cfg.NATSMode = embedded
+	var out bytes.Buffer
+	if err := (MoveLog{Config: cfg, Output: "text"}).Write(t.Context(), &out, &bytes.Buffer{}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "moved to the folder "+dir) || !strings.Contains(out.String(), log.Incarnation()) {
+		t.Errorf("it says:\n%s", out.String())
+	}
+	p.start()
+	if home, err := p.open("test").LastSequence(t.Context()); err != nil || home != last+1 {
+		t.Errorf("it ends at %d, want %d: %v", home, last+1, err)
+	}
+}
