@@ -20,7 +20,7 @@ var ErrMirror = errors.New("this is the mirror of a log")
 
 // A mirror is another server's copy of facts and snapshots, which follows the log as facts are stored. The servers are linked as
 // leaf node and hub. So that the mirror's server can do nothing but take its copy, policy-store makes the consumers that
-// feed it, each with a subject that it alone chooses, and the link reaches no more of the log than OfferMirror says: who
+// feed it, each with a subject that it alone chooses, and the link reaches no more of the log than MirrorLinks says: who
 // could make consumers could have what they deliver sent to any subject.
 const (
 	mirrorPrefix = "ringfence.mirror."
@@ -50,14 +50,11 @@ type MirrorLink struct {
 	Answered bool
 }
 
-// OfferMirror makes what feeds a mirror, and gives all that a mirror can reach of the log: to be fed anew from a sequence on, to
-// see what the streams hold, to say what has come, and what it is fed with. Only policy-store calls it.
-func (l *Log) OfferMirror(ctx context.Context) ([]MirrorLink, error) {
-	name, err := l.mirrorName(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("offer a mirror: %w", err)
+// OfferMirror makes what feeds a mirror, and gives the name under which the log is mirrored. Only policy-store calls it.
+func (l *Log) OfferMirror(ctx context.Context) (name string, err error) {
+	if name, err = l.mirrorName(ctx); err != nil {
+		return "", fmt.Errorf("offer a mirror: %w", err)
 	}
-	var links []MirrorLink
 	for _, s := range mirrored {
 		err := call(ctx, l.nc, func(ctx context.Context) error {
 			_, err := l.js.CreateOrUpdatePushConsumer(ctx, s, jetstream.ConsumerConfig{
@@ -67,8 +64,17 @@ func (l *Log) OfferMirror(ctx context.Context) ([]MirrorLink, error) {
 			return err
 		})
 		if err != nil {
-			return nil, fmt.Errorf("offer a mirror of %s: %w", s, err)
+			return "", fmt.Errorf("offer a mirror of %s: %w", s, err)
 		}
+	}
+	return name, nil
+}
+
+// MirrorLinks are all that a mirror can reach of the log that has a name: to be fed anew from a sequence on, to see what the streams
+// hold, to say what has come, and what it is fed with.
+func MirrorLinks(name string) []MirrorLink {
+	var links []MirrorLink
+	for _, s := range mirrored {
 		acknowledged := "$JS.FC." + s + "." + mirrorConsumer(name) + ".*"
 		links = append(links,
 			MirrorLink{Mirror: mirrorAPI + mirrorResetSubject(s, name), Log: "$JS.API" + mirrorResetSubject(s, name), Answered: true},
@@ -76,7 +82,7 @@ func (l *Log) OfferMirror(ctx context.Context) ([]MirrorLink, error) {
 			MirrorLink{Mirror: acknowledged, Log: acknowledged},
 			MirrorLink{Mirror: mirrorSubject(s, name), Log: mirrorSubject(s, name), Heard: true})
 	}
-	return links, nil
+	return links
 }
 
 // mirrorName gives the log the name under which it is mirrored, once.

@@ -115,5 +115,10 @@ func (h *host) join(ctx context.Context) (joined bool, err error) {
 	}
 	h.log.Info().Str("address", nc.ConnectedUrlRedacted()).Str("incarnation", log.Incarnation()).Int("replicas", h.cfg.sizes().Replicas).Msg("the log of an external NATS cluster is in use")
 	h.svc.Ready(component, nil)
+	if h.cfg.Mirror.Offer {
+		offering, stop := context.WithCancel(ctx)
+		defer stop()
+		go h.followMirror(offering, log, func(string) error { return nil }) // the servers' configuration opens it
+	}
 	return true, h.fold(ctx, nc, log, published)
 }

@@ -26,7 +26,7 @@ import (
 // mirror is the mode in which policy-store holds the copy of another's log, and nothing else.
 const mirror = "mirror"
 
-// accountMirror is what a mirror's link is in: it takes over what Log.OfferMirror lists, and nothing else.
+// accountMirror is what a mirror's link is in: it takes over what eventlog.MirrorLinks lists, and nothing else.
 const accountMirror = "MIRROR"
 
 // mirrorReconnect is how often a broken link is tried again.
@@ -38,6 +38,7 @@ type Mirror struct {
 	KeyFile    string `help:"File with the seed by which the mirror knows this log; policy-store mirror-key makes it." name:"key-file"`
 	CAFile     string `help:"File with the authorities of the mirror's certificate, in PEM form." name:"ca-file"`
 	ServerName string `help:"Name that the mirror's certificate must be for." name:"server-name" default:"policy-store"`
+	Offer      bool   `help:"In mode external: feed a mirror that the servers of the cluster link, as policy-store nats-config --mirror configures it." name:"offer"`
 	Of         string `help:"In mode mirror: the public key of the log that may be mirrored here, as policy-store mirror-key prints it." name:"of"`
 	Promote    bool   `help:"Make the mirror in --store-dir the log. Only where the log itself is lost: two logs of one incarnation must never both be written." name:"promote"`
 }
@@ -51,7 +52,9 @@ func (m Mirror) check(mode string) error {
 	case mode == mirror && m.Promote:
 		return errors.New("mirror-promote: a mirror becomes the log in mode embedded")
 	case (mode == external || mode == mirror) && m.URL != "":
-		return errors.New("mirror-url: policy-store links a mirror in mode embedded alone; the servers of an external cluster link theirs by themselves")
+		return errors.New("mirror-url: policy-store links a mirror in mode embedded alone; the servers of an external cluster link theirs themselves: set --mirror-offer")
+	case mode != external && m.Offer:
+		return errors.New("mirror-offer: it is for mode external; set --mirror-url")
 	case m.URL != "" && m.KeyFile == "":
 		return errors.New("mirror-key-file: the mirror must know who comes; policy-store mirror-key makes the key")
 	}
@@ -110,13 +113,13 @@ func (m Mirror) accept(opts *server.Options, cert *certificate) {
 }
 
 // openToMirror opens to the account of the link what a mirror needs of the log.
-func openToMirror(s *server.Server, links []eventlog.MirrorLink) error {
+func openToMirror(s *server.Server, name string) error {
 	account, err := s.LookupAccount(accountMirror)
 	if err != nil {
 		return fmt.Errorf("account %s: %w", accountMirror, err)
 	}
 	log := s.GlobalAccount()
-	for _, l := range links {
+	for _, l := range eventlog.MirrorLinks(name) {
 		only := []*server.Account{account}
 		var err error
 		switch {
@@ -137,19 +140,20 @@ func openToMirror(s *server.Server, links []eventlog.MirrorLink) error {
 // progressEvery is how often the progress of a mirror is looked at.
 const progressEvery = 5 * time.Second
 
-// followMirror offers the log to the mirror, and says how far that is, until ctx ends.
-func (h *host) followMirror(ctx context.Context, s *server.Server, log *eventlog.Log) {
+// followMirror offers the log to the mirror, opens it to the link, and says how far the mirror is, until ctx ends.
+func (h *host) followMirror(ctx context.Context, log *eventlog.Log, open func(name string) error) {
 	offered, linked := false, false
 	for ok := true; ok; ok = pause(ctx, progressEvery) {
 		if !offered {
-			links, err := log.OfferMirror(ctx)
+			name, err := log.OfferMirror(ctx)
 			if err == nil {
-				err = openToMirror(s, links)
+				err = open(name)
 			}
 			if offered = err == nil; !offered {
 				h.log.Error().Err(err).Msg("no mirror can be fed; it is tried again")
 				continue
 			}
+			h.log.Info().Str("name", name).Msg("the log can be mirrored under this name")
 		}
 		p, err := log.MirrorProgress(ctx)
 		if err != nil {
@@ -160,7 +164,7 @@ func (h *host) followMirror(ctx context.Context, s *server.Server, log *eventlog
 		h.mirror.behind.Set(float64(p.Behind))
 		if p.Linked != linked {
 			linked = p.Linked
-			h.log.Info().Bool("linked", linked).Uint64("behind", p.Behind).Str("mirror", h.cfg.Mirror.URL).Msg("the link to the mirror changed")
+			h.log.Info().Bool("linked", linked).Uint64("behind", p.Behind).Msg("the link to the mirror changed")
 		}
 	}
 }

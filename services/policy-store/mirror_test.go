@@ -341,6 +341,8 @@ func TestAMirrorIsNamedWhole(t *testing.T) {
 		{embedded, Mirror{URL: "tls://mirror:7422", KeyFile: "seed"}, false},
 		{embedded, Mirror{URL: "tls://mirror:7422", KeyFile: "seed", CAFile: "ca.crt"}, true},
 		{embedded, Mirror{URL: "nats://mirror:7422", KeyFile: "seed"}, true},
+		{external, Mirror{Offer: true}, true},
+		{embedded, Mirror{Offer: true}, false},
 		{embedded, Mirror{URL: "mirror:7422", KeyFile: "seed", CAFile: "ca.crt"}, false},
 		{external, Mirror{URL: "tls://mirror:7422", KeyFile: "seed", CAFile: "ca.crt"}, false},
 	} {
@@ -372,4 +374,73 @@ func TestASecuredLogIsMirrored(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.mirrors(last)
+}
+
+// The servers of an external cluster link a mirror each. One of them goes, and then all: the mirror becomes the log.
+func TestAClustersLogIsMirrored(t *testing.T) {
+	t.Parallel()
+	asLog, asMirror, cert, key, address := mirrorPair(t)
+	s, c := startSecuredCluster(t, func(c *Config) { c.Mirror = Mirror{Offer: true} })
+	log := s.open(s.service("watcher"))
+	produce(t, s.open(s.service("pce-bridge")), "pce-bridge", console(t))
+	produce(t, log, "watcher", kubernetes())
+	var name string
+	eventually(t, func() error {
+		_, after, found := strings.Cut(s.said.String(), `"name":"`)
+		if name, _, _ = strings.Cut(after, `"`); !found {
+			return errors.New("policy-store does not say the name of the log")
+		}
+		return nil
+	})
+	held := filepath.Join(t.TempDir(), "mirror")
+	m := startProcess(t, held, func(c *childConfig) {
+		c.Listen, c.Mode, c.Mirror, c.Cert, c.Key, c.HTTPAddress = address, mirror, asMirror, cert, key, freeAddress(t)
+	})
+	var before, after strings.Builder
+	if err := errors.Join(NATSConfig{Dir: s.host.cfg.KeysDir}.Write(&before), NATSConfig{Dir: s.host.cfg.KeysDir, Mirror: name}.Write(&after)); err != nil {
+		t.Fatal(err)
+	}
+	if err := (NATSConfig{Dir: s.host.cfg.KeysDir, Mirror: "a.>"}).Write(io.Discard); err == nil {
+		t.Error("a name with wildcards is taken")
+	}
+	for i := range c.configs { // one after the other, as an operator does
+		c.kill(i)
+		c.configs[i] = strings.Replace(c.configs[i], before.String(), after.String(), 1) +
+			fmt.Sprintf("\nleafnodes { remotes: [ { url: %q, account: MIRROR, nkey: %q, tls { ca_file: %q } } ] }", "tls://policy-store:"+port(t, address), asLog.KeyFile, asLog.CAFile)
+		c.start(i)
+		eventually(t, func() error { _, err := log.LastSequence(t.Context()); return err })
+	}
+	p := log.Producer("watcher")
+	for n := range 50 {
+		eventually(t, func() error { _, err := p.Publish(t.Context(), pod(10+n)); return err })
+	}
+	last, err := log.LastSequence(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.mirrors(last)
+	want := replayedTo(t, s.open(s.service("pce-bridge")), last)
+	s.stop()
+	for i := range c.configs {
+		c.kill(i)
+	}
+	m.stop()
+	q := startProcess(t, held, func(c *childConfig) { c.Mirror = Mirror{Promote: true} })
+	promoted := q.open("test")
+	usage, err := promoted.Usage(t.Context())
+	if err != nil || usage.First != 1 || usage.Last != last || usage.Facts != last || promoted.Incarnation() != log.Incarnation() {
+		t.Errorf("promoted with %+v, incarnation %s, %v; want %d facts of %s", usage, promoted.Incarnation(), err, last, log.Incarnation())
+	}
+	if got := replayedTo(t, promoted, last); got != want {
+		t.Errorf("the digest was %s and is %s", want, got)
+	}
+}
+
+func port(t *testing.T, address string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/ringfence/ringfence/libs/access"
+	"github.com/ringfence/ringfence/libs/eventlog"
 )
 
 // Accounts of an external cluster beside those of libs/access.
@@ -27,6 +28,8 @@ const nowhere = "nowhere"
 
 // NATSConfig is the command that writes the configuration of an external cluster's servers.
 type NATSConfig struct {
+	Mirror string `help:"Name under which the log is mirrored, as policy-store with --mirror-offer says it: adds what a mirror may reach." placeholder:"NAME"`
+
 	Dir string `arg:"" name:"keys-dir" help:"Folder of the keys; those that it lacks are made. policy-store needs it as --nats-keys-dir, and nobody else."`
 }
 
@@ -40,7 +43,7 @@ func (c NATSConfig) Write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	text, err := natsConfig(keys)
+	text, err := natsConfig(keys, c.Mirror)
 	if err != nil {
 		return err
 	}
@@ -57,6 +60,7 @@ type configured struct {
 	Delegated    []string // accounts
 	Exports      []configuredExport
 	Imports      map[string][]access.Export
+	Mirror       []eventlog.MirrorLink // empty where there is none
 }
 
 type configuredExport struct {
@@ -64,7 +68,7 @@ type configuredExport struct {
 	Accounts []string
 }
 
-func natsConfig(keys natsKeys) (string, error) {
+func natsConfig(keys natsKeys, mirrorName string) (string, error) {
 	c := configured{Key: map[string]string{}, AuthTimeout: authTimeout, AnswerWithin: answerWithin, Host: permissions(access.Host()), Imports: access.Exports()}
 	for name := range keyKinds {
 		public, err := keys.public(name)
@@ -72,6 +76,12 @@ func natsConfig(keys natsKeys) (string, error) {
 			return "", err
 		}
 		c.Key[name] = public
+	}
+	if mirrorName != "" {
+		if strings.Trim(mirrorName, nameCharacters) != "" {
+			return "", fmt.Errorf("mirror: %q is no name of a log", mirrorName)
+		}
+		c.Mirror = eventlog.MirrorLinks(mirrorName)
 	}
 	c.Delegated = slices.Sorted(maps.Keys(c.Imports))
 	var err error
@@ -84,6 +94,9 @@ func natsConfig(keys natsKeys) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// nameCharacters are those of the names that logs give themselves.
+const nameCharacters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // exported joins what several accounts take over.
 func exported(imports map[string][]access.Export) ([]configuredExport, error) {
@@ -163,6 +176,9 @@ accounts {
 {{- range .Exports}}
       { {{if heard .Export}}stream: {{printf "%q" .Subject}}{{else}}service: {{printf "%q" .Subject}}, response: {{if batched .Export}}stream{{else}}single{{end}}, threshold: "{{$.AnswerWithin}}"{{end}}, accounts: {{list .Accounts}} }
 {{- end}}
+{{- range .Mirror}}
+      { {{if .Heard}}stream{{else}}service{{end}}: {{printf "%q" .Log}}, accounts: [` + accountMirror + `] }
+{{- end}}
       { service: "` + nowhere + `", accounts: {{list .Delegated}} }
     ]
   }
@@ -173,6 +189,15 @@ accounts {
       { service: { account: ` + accountLog + `, subject: "` + nowhere + `" }, to: "` + server.JSApiAccountInfo + `" }
 {{- range $imports}}
       { {{if heard .}}stream{{else}}service{{end}}: { account: ` + accountLog + `, subject: {{printf "%q" .Subject}} } }
+{{- end}}
+    ]
+  }
+{{- end}}
+{{- if .Mirror}}
+  ` + accountMirror + ` {
+    imports: [
+{{- range .Mirror}}
+      { {{if .Heard}}stream{{else}}service{{end}}: { account: ` + accountLog + `, subject: {{printf "%q" .Log}} }{{if ne .Mirror .Log}}, to: {{printf "%q" .Mirror}}{{end}} }
 {{- end}}
     ]
   }

@@ -98,7 +98,7 @@ func newHost(cfg Config, svc *service.Service, log zerolog.Logger) (h *host, err
 		svc.Ready(componentCallout, errStarting)
 	}
 	h.metrics = newMetrics(svc.Metrics, h.usage, h.keysFetched)
-	if cfg.Mirror.URL != "" || cfg.NATSMode == mirror {
+	if cfg.Mirror.URL != "" || cfg.Mirror.Offer || cfg.NATSMode == mirror {
 		h.mirror = newMirrorMetrics(svc.Metrics)
 	}
 	if h.verifier != nil {
@@ -242,7 +242,7 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 		go h.admission.withdraw(guarded, inProcess{nats: s.nats})
 	}
 	if h.cfg.Mirror.URL != "" {
-		go h.followMirror(guarded, s.nats, log)
+		go h.followMirror(guarded, log, func(name string) error { return openToMirror(s.nats, name) })
 	}
 	err = h.fold(guarded, nc, log, published)
 	if errors.Is(context.Cause(guarded), errRestart) {
