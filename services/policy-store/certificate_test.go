@@ -73,7 +73,8 @@ func (a *authority) issue(template *x509.Certificate) (cert *x509.Certificate, k
 func (a *authority) server(dir string, serial int64) {
 	a.t.Helper()
 	_, _, cert, key := a.issue(&x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: []string{"policy-store"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(serial), DNSNames: []string{"policy-store"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
 	write(a.t, filepath.Join(dir, "tls.crt"), cert)

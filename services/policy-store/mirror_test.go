@@ -381,7 +381,8 @@ func TestAClustersLogIsMirrored(t *testing.T) {
 	t.Parallel()
 	asLog, asMirror, cert, key, address := mirrorPair(t)
 	s, c := startSecuredCluster(t, func(c *Config) { c.Mirror = Mirror{Offer: true} })
-	log := s.open(s.service("watcher"))
+	watcher := s.service("watcher")
+	log := s.open(watcher)
 	produce(t, s.open(s.service("pce-bridge")), "pce-bridge", console(t))
 	produce(t, log, "watcher", kubernetes())
 	var name string
@@ -403,12 +404,16 @@ func TestAClustersLogIsMirrored(t *testing.T) {
 	if err := (NATSConfig{Dir: s.host.cfg.KeysDir, Mirror: "a.>"}).Write(io.Discard); err == nil {
 		t.Error("a name with wildcards is taken")
 	}
-	for i := range c.configs { // one after the other, as an operator does
+	seed, _, err := mirrorKey(asLog.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range c.configs { // one after the other, each when the one before is whole, as an operator does
 		c.kill(i)
 		c.configs[i] = strings.Replace(c.configs[i], before.String(), after.String(), 1) +
-			fmt.Sprintf("\nleafnodes { remotes: [ { url: %q, account: MIRROR, nkey: %q, tls { ca_file: %q } } ] }", "tls://policy-store:"+port(t, address), asLog.KeyFile, asLog.CAFile)
+			fmt.Sprintf("\nleafnodes { remotes: [ { url: %q, account: MIRROR, nkey: %q, tls { ca_file: %q } } ] }", "tls://"+address, seed, asLog.CAFile)
 		c.start(i)
-		eventually(t, func() error { _, err := log.LastSequence(t.Context()); return err })
+		c.leader(watcher.Conn)
 	}
 	p := log.Producer("watcher")
 	for n := range 50 {
@@ -434,13 +439,4 @@ func TestAClustersLogIsMirrored(t *testing.T) {
 	if got := replayedTo(t, promoted, last); got != want {
 		t.Errorf("the digest was %s and is %s", want, got)
 	}
-}
-
-func port(t *testing.T, address string) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
