@@ -70,10 +70,10 @@ func (a *authority) issue(template *x509.Certificate) (cert *x509.Certificate, k
 }
 
 // server issues the log's certificate into two files.
-func (a *authority) server(dir string, serial int64) {
+func (a *authority) server(dir string, serial int64, addresses ...net.IP) {
 	a.t.Helper()
 	_, _, cert, key := a.issue(&x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: []string{"policy-store"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(serial), DNSNames: []string{"policy-store"}, IPAddresses: addresses,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})

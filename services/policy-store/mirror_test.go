@@ -26,7 +26,7 @@ func mirrorPair(t *testing.T) (log, held Mirror, cert, key, address string) {
 	t.Helper()
 	dir := t.TempDir()
 	a := newAuthority(t, "mirrors")
-	a.server(dir, 1)
+	a.server(dir, 1, net.IPv4(127, 0, 0, 1)) // servers of a cluster know a mirror by the address that they dial
 	file := filepath.Join(dir, "seed")
 	var public bytes.Buffer
 	for range 2 { // the second time it is there

@@ -34,6 +34,7 @@ func publishable(inboxes []string) []string {
 		"query.status", "query.explain", "query", "_INBOX", "_R_.x", "$SRV.PING", "$SRV.INFO.ringfence-policy-store", "$SYS.REQ.SERVER.PING",
 		"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER.N.KICK", "$SYS.REQ.SERVER.N.RELOAD", "$SYS.REQ.USER.AUTH",
 		"$SYS.REQ.ACCOUNT.PING.CONNZ", "$JS.ACK.FACTS.c.1.1.1.1.1", "$JS.FC.FACTS.c.x", "$JSC.R.x", "$NRG.x", "$KV.x.y",
+		"$JS.SNAPSHOT.ACK.FACTS.someone", "$JS.SNAPSHOT.RESTORE.FACTS.someone",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE",
 		"$JS.API.ACCOUNT.PURGE.$G", "$JS.API.ACCOUNT.STREAM.MOVE.$G.FACTS",
 	}
@@ -146,7 +147,7 @@ func parties(s *secured) []party {
 		enforcer("node-1"), enforcer("node-2"), enforcer("node.with.dots"), person(), person(),
 		{
 			name: "policy-store", client: own("policy-store", keyStore), inbox: "_INBOX.policy-store",
-			publish: []string{"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*", "$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>"},
+			publish: []string{"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*", "$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>", "$JS.API.INFO", "$JS.SNAPSHOT.>"},
 			listen:  []string{"query.>", "$SRV.>", "status.>"},
 		},
 	}

@@ -1,6 +1,6 @@
 // Command policy-store hosts Ringfence's event log and folds its facts into policy. Of its other commands, nats-config writes
-// the configuration of an external NATS cluster move moves the log there or back, and mirror-key makes
-// the key by which a mirror knows its log.
+// the configuration of an external NATS cluster, move moves the log there or back, and mirror-key makes the key by which a
+// mirror knows its log.
 package main
 
 import (
