@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,6 +27,7 @@ const (
 	serverName    = "ringfence-log-tls"
 
 	bundleKey  = "ca.crt"
+	sinceKey   = "published.json" // since when each of the bundle is in it, by fingerprint (SHA-256)
 	nextCert   = "next.crt"
 	nextKey    = "next.key"
 	earlierKey = "earlier.crt"
@@ -39,7 +41,7 @@ const (
 )
 
 // Authority keeps what it issues current. Only one of a namespace may run, which is the watcher that holds the lease; if there
-// are two for a moment, one of them is refused by the API server and looks again.
+// are two for a moment, one of them is refused by the API server, which knows what each had read, and looks again.
 type Authority struct {
 	Client    kubernetes.Interface
 	Namespace string
@@ -113,23 +115,21 @@ func (a *Authority) Run(ctx context.Context) {
 func (a *Authority) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	keys, err := a.secret(ctx, authorityName)
+	have, err := a.fetch(ctx)
 	if err != nil {
 		return err
 	}
-	server, err := a.secret(ctx, serverName)
+	now := a.now()
+	next, done, err := renewed(a.read(have.contents(), now), a.names(), now)
 	if err != nil {
 		return err
 	}
-	next, done, err := renewed(a.read(dataOf(keys), dataOf(server)), a.names(), a.now())
-	if err != nil {
-		return err
-	}
+	next.published = next.published.with(next.trusted(), now)
 	for _, what := range done {
 		a.metrics.issued.Inc()
 		a.Log.Info().Str("namespace", a.Namespace).Msg(what)
 	}
-	if err := a.store(ctx, keys, server, next); err != nil {
+	if err := a.store(ctx, have, next); err != nil {
 		return err
 	}
 	a.gauge("authority", next.authority)
@@ -143,8 +143,47 @@ func (a *Authority) gauge(of string, p *pair) {
 	}
 }
 
-// read takes from the stored values what is of use, and names what is not.
-func (a *Authority) read(keys, server map[string][]byte) (m material) {
+// objects are what is stored, nil what is not. Each is written only as it was read: the API server refuses it otherwise.
+type objects struct {
+	keys, server *corev1.Secret
+	bundle       *corev1.ConfigMap
+}
+
+// contents are the values of objects.
+type contents struct {
+	keys, server map[string][]byte
+	bundle       map[string]string // nil where there is no ConfigMap
+}
+
+func (o objects) contents() (c contents) {
+	if o.keys != nil {
+		c.keys = o.keys.Data
+	}
+	if o.server != nil {
+		c.server = o.server.Data
+	}
+	if o.bundle != nil {
+		c.bundle = o.bundle.Data
+		if c.bundle == nil {
+			c.bundle = map[string]string{}
+		}
+	}
+	return c
+}
+
+func (a *Authority) fetch(ctx context.Context) (o objects, err error) {
+	if o.keys, err = a.secret(ctx, authorityName); err != nil {
+		return objects{}, err
+	}
+	if o.server, err = a.secret(ctx, serverName); err != nil {
+		return objects{}, err
+	}
+	o.bundle, err = a.configMap(ctx)
+	return o, err
+}
+
+// read takes from what is stored what is of use, and names what is not.
+func (a *Authority) read(c contents, now time.Time) (m material) {
 	take := func(object string, parse func(cert, key []byte) (*pair, error), cert, key []byte) *pair {
 		p, err := parse(cert, key)
 		if err != nil && !errors.Is(err, errNothing) {
@@ -152,20 +191,39 @@ func (a *Authority) read(keys, server map[string][]byte) (m material) {
 		}
 		return p
 	}
-	m.authority = take(authorityName, parseAuthority, keys[corev1.TLSCertKey], keys[corev1.TLSPrivateKeyKey])
-	m.next = take(authorityName+" ("+nextCert+")", parseAuthority, keys[nextCert], keys[nextKey])
-	m.server = take(serverName, parsePair, server[corev1.TLSCertKey], server[corev1.TLSPrivateKeyKey])
-	// Where the authority was lost, the Secret beside still says who signed what is served.
-	for _, text := range [][]byte{keys[earlierKey], server[bundleKey]} {
-		certs, err := parseCertificates(text)
-		if err != nil {
-			a.Log.Error().Err(err).Str("namespace", a.Namespace).Msg("the list of earlier authorities is damaged, and left out")
-		}
-		for _, c := range certs {
-			m.keepEarlier(c)
+	m.authority = take(authorityName, parseAuthority, c.keys[corev1.TLSCertKey], c.keys[corev1.TLSPrivateKeyKey])
+	m.next = take(authorityName+" ("+nextCert+")", parseAuthority, c.keys[nextCert], c.keys[nextKey])
+	m.server = take(serverName, parsePair, c.server[corev1.TLSCertKey], c.server[corev1.TLSPrivateKeyKey])
+	for _, earlier := range a.certificates("the list of earlier authorities", c.keys[earlierKey]) {
+		m.keepEarlier(earlier)
+	}
+	bundle := []byte(c.bundle[bundleKey])
+	if c.bundle == nil {
+		bundle = c.server[bundleKey]
+	}
+	clients := a.certificates("the list of authorities that clients trust", bundle)
+	// Where the authority was lost, what clients trust still says who issued what is served. Nobody else of that list counts.
+	if m.server != nil && issuer(m.server.cert, m.trusted()) == nil {
+		if by := issuer(m.server.cert, clients); by != nil {
+			m.keepEarlier(by)
 		}
 	}
+	if c.bundle == nil {
+		return m // nothing is published
+	}
+	var err error
+	if m.published, err = parsePublished(c.bundle[sinceKey], clients, now); err != nil {
+		a.Log.Error().Err(err).Str("config_map", a.Namespace+"/"+authorityName).Msg("it is not known since when authorities are published; it counts from now on")
+	}
 	return m
+}
+
+func (a *Authority) certificates(what string, text []byte) []*x509.Certificate {
+	certs, err := parseCertificates(text)
+	if err != nil {
+		a.Log.Error().Err(err).Str("namespace", a.Namespace).Msg(what + " is damaged, and left out")
+	}
+	return certs
 }
 
 // keepEarlier goes on trusting an authority that is not among those trusted.
@@ -180,7 +238,7 @@ func (m *material) keepEarlier(c *x509.Certificate) {
 	}
 }
 
-func (a *Authority) store(ctx context.Context, keys, server *corev1.Secret, m material) error {
+func (a *Authority) store(ctx context.Context, have objects, m material) error {
 	bundle := writeCertificates(m.trusted()...)
 	data := map[string][]byte{earlierKey: writeCertificates(m.earlier...)}
 	for _, x := range []struct {
@@ -193,17 +251,21 @@ func (a *Authority) store(ctx context.Context, keys, server *corev1.Secret, m ma
 		}
 		data[x.cert], data[x.key] = cert, key
 	}
-	if err := a.writeSecret(ctx, authorityName, keys, corev1.SecretTypeOpaque, data); err != nil {
+	if err := a.writeSecret(ctx, authorityName, have.keys, corev1.SecretTypeOpaque, data); err != nil {
 		return err
 	}
-	if err := a.writeBundle(ctx, bundle); err != nil {
+	since, err := json.Marshal(m.published)
+	if err != nil {
+		return err
+	}
+	if err := a.writeBundle(ctx, have.bundle, map[string]string{bundleKey: string(bundle), sinceKey: string(since)}); err != nil {
 		return err
 	}
 	cert, key, err := writePair(m.server)
 	if err != nil {
 		return err
 	}
-	return a.writeSecret(ctx, serverName, server, corev1.SecretTypeTLS, map[string][]byte{corev1.TLSCertKey: cert, corev1.TLSPrivateKeyKey: key, bundleKey: bundle})
+	return a.writeSecret(ctx, serverName, have.server, corev1.SecretTypeTLS, map[string][]byte{corev1.TLSCertKey: cert, corev1.TLSPrivateKeyKey: key, bundleKey: bundle})
 }
 
 // secret gives a stored Secret, nil where there is none.
@@ -235,13 +297,6 @@ func (a *Authority) writeSecret(ctx context.Context, name string, have *corev1.S
 	return nil
 }
 
-func dataOf(s *corev1.Secret) map[string][]byte {
-	if s == nil {
-		return nil
-	}
-	return s.Data
-}
-
 func nonEmpty(data map[string][]byte) map[string][]byte {
 	out := map[string][]byte{}
 	for key, value := range data {
@@ -252,15 +307,27 @@ func nonEmpty(data map[string][]byte) map[string][]byte {
 	return out
 }
 
-func (a *Authority) writeBundle(ctx context.Context, bundle []byte) error {
+// configMap gives the stored ConfigMap, nil where there is none.
+func (a *Authority) configMap(ctx context.Context) (*corev1.ConfigMap, error) {
+	c, err := a.Client.CoreV1().ConfigMaps(a.Namespace).Get(ctx, authorityName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("config map %s/%s: %w", a.Namespace, authorityName, err)
+	}
+	return c, nil
+}
+
+// writeBundle writes the ConfigMap where it is not as it was read.
+func (a *Authority) writeBundle(ctx context.Context, have *corev1.ConfigMap, data map[string]string) (err error) {
 	configMaps := a.Client.CoreV1().ConfigMaps(a.Namespace)
-	have, err := configMaps.Get(ctx, authorityName, metav1.GetOptions{})
 	switch {
-	case apierrors.IsNotFound(err):
-		_, err = configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: a.meta(authorityName), Data: map[string]string{bundleKey: string(bundle)}}, metav1.CreateOptions{})
-	case err == nil && have.Data[bundleKey] != string(bundle):
+	case have == nil:
+		_, err = configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: a.meta(authorityName), Data: data}, metav1.CreateOptions{})
+	case !maps.Equal(have.Data, data):
 		have = have.DeepCopy()
-		have.Data = map[string]string{bundleKey: string(bundle)}
+		have.Data = data
 		_, err = configMaps.Update(ctx, have, metav1.UpdateOptions{})
 	}
 	if err != nil {

@@ -5,11 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,13 +34,50 @@ const day = 24 * time.Hour
 type world struct {
 	t      *testing.T
 	client *fake.Clientset
+	writes int
 	now    time.Time
 	file   string
 	said   bytes.Buffer
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, client: fake.NewClientset(), now: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), file: filepath.Join(t.TempDir(), "ca.crt")}
+	w := &world{t: t, now: time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), file: filepath.Join(t.TempDir(), "ca.crt")}
+	w.client = fake.NewClientset()
+	w.version(w.client)
+	return w
+}
+
+// version does to writes as the API server does: each has a version, and one of what somebody else wrote since it was read is refused.
+func (w *world) version(client *fake.Clientset) {
+	for _, verb := range []string{"create", "update"} {
+		client.PrependReactor(verb, "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			object := action.(clienttesting.CreateAction).GetObject().(metav1.Object)
+			if verb == "update" {
+				stored, err := w.client.Tracker().Get(action.GetResource(), "ns", object.GetName())
+				if err != nil {
+					return true, nil, err
+				}
+				if stored.(metav1.Object).GetResourceVersion() != object.GetResourceVersion() {
+					return true, nil, apierrors.NewConflict(action.GetResource().GroupResource(), object.GetName(), errors.New("it was changed"))
+				}
+			}
+			w.writes++
+			object.SetResourceVersion(strconv.Itoa(w.writes))
+			return false, nil, nil
+		})
+	}
+}
+
+// second is a client of its own for the same objects, which waits before each request.
+func (w *world) second(wait func()) *fake.Clientset {
+	client := &fake.Clientset{}
+	client.AddReactor("*", "*", clienttesting.ObjectReaction(w.client.Tracker()))
+	w.version(client)
+	client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		wait()
+		return false, nil, nil
+	})
+	return client
 }
 
 // look has a new watcher, which knows nothing, look at everything once.
@@ -65,6 +105,15 @@ func (w *world) pass(days int) {
 			w.t.Fatal(err)
 		}
 		w.served(string(own))
+	}
+}
+
+// wait lets days pass, on each of which a watcher looks.
+func (w *world) wait(days int) {
+	w.t.Helper()
+	for range days {
+		w.now = w.now.Add(day)
+		w.look()
 	}
 }
 
@@ -192,8 +241,19 @@ func TestWhatIsLostOrDamagedIsReplaced(t *testing.T) {
 			}
 		},
 		"the ConfigMap trusts a stranger, too": func(w *world) {
-			c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: authorityName}, Data: map[string]string{bundleKey: w.bundle() + other.bundle()}}
-			if _, err := w.client.CoreV1().ConfigMaps("ns").Update(w.t.Context(), c, metav1.UpdateOptions{}); err != nil {
+			w.publish(bundleKey, w.bundle()+other.bundle())
+		},
+		"it is not known since when authorities are published": func(w *world) { w.publish(sinceKey, "garbage") },
+		"the log's Secret trusts a stranger, too": func(w *world) {
+			w.edit(serverName, bundleKey, []byte(w.bundle()+other.bundle()))
+		},
+		"the authority's Secret is deleted, and the log's trusts a stranger": func(w *world) {
+			w.remove(authorityName)
+			w.edit(serverName, bundleKey, []byte(w.bundle()+other.bundle()))
+		},
+		"only the log's Secret is left": func(w *world) {
+			w.remove(authorityName)
+			if err := w.client.CoreV1().ConfigMaps("ns").Delete(w.t.Context(), authorityName, metav1.DeleteOptions{}); err != nil {
 				w.t.Fatal(err)
 			}
 		},
@@ -212,6 +272,138 @@ func TestWhatIsLostOrDamagedIsReplaced(t *testing.T) {
 			}
 			w.pass(40)
 		})
+	}
+}
+
+// TestAnAuthorityFromElsewhereIsAnnouncedFirst: whoever puts a whole one in place of ours, as restoring an older backup does, cuts
+// nobody off.
+func TestAnAuthorityFromElsewhereIsAnnouncedFirst(t *testing.T) {
+	other := newWorld(t)
+	other.look()
+	w := newWorld(t)
+	w.look()
+	w.pass(3)
+	before, serial := w.bundle(), w.serial()
+	for _, key := range []string{"tls.crt", "tls.key"} {
+		w.edit(authorityName, key, other.secret(authorityName).Data[key])
+	}
+	w.look()
+	w.served(before)
+	if w.serial() != serial {
+		t.Error("it signed at once")
+	}
+	if !strings.Contains(w.bundle(), strings.TrimSpace(other.bundle())) {
+		t.Error("it is not announced")
+	}
+	w.pass(1)
+	if w.serial() == serial {
+		t.Error("it does not sign when it was announced for a day")
+	}
+	w.pass(40)
+}
+
+// TestTheDayCountsFromPublication: where what clients trust cannot be written, nothing is signed by what they do not have.
+func TestTheDayCountsFromPublication(t *testing.T) {
+	w := newWorld(t)
+	w.look()
+	w.wait(243) // one day before the next authority is due
+	refuse := true
+	w.client.PrependReactor("update", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return refuse, nil, errors.New("refused")
+	})
+	before, made := w.bundle(), false
+	a := &Authority{Client: w.client, Namespace: "ns", Now: func() time.Time { return w.now }, Log: zerolog.Nop()}
+	a.register()
+	for range 48 {
+		w.now = w.now.Add(time.Hour)
+		made = a.look(t.Context()) != nil
+		w.served(before)
+	}
+	if !made || w.bundle() != before {
+		t.Fatal("no authority was to be announced")
+	}
+	refuse = false
+	w.look()
+	w.served(before)
+	announced := w.bundle()
+	for range 23 {
+		w.now = w.now.Add(time.Hour)
+		w.look()
+		w.served(before)
+	}
+	serial := w.serial()
+	w.now = w.now.Add(time.Hour)
+	w.look()
+	w.served(announced)
+	if w.serial() == serial {
+		t.Error("the new authority does not sign a day after it was published")
+	}
+
+	// A ConfigMap that comes anew is not everywhere, either.
+	w.wait(242)
+	announced = w.bundle()
+	if strings.Count(announced, "BEGIN") != 2 {
+		t.Fatalf("the next authority is not announced: %s", announced)
+	}
+	w.publish(sinceKey, `{}`)
+	serial = w.serial()
+	w.now = w.now.Add(23 * time.Hour)
+	w.look()
+	w.now = w.now.Add(2 * time.Hour)
+	w.look()
+	if w.serial() != serial {
+		t.Error("the new authority signs a day after it was published for the first time")
+	}
+}
+
+// TestAnEarlierLeaderWritesNothingBack stops a leader at each of its requests, and lets it go on when another has led for months.
+func TestAnEarlierLeaderWritesNothingBack(t *testing.T) {
+	for at := 1; ; at++ {
+		w := newWorld(t)
+		w.look()
+		w.wait(243)
+		w.now = w.now.Add(day) // the next authority is due
+		then, requests, reached := w.now, 0, false
+		stopped := w.second(func() {
+			if requests++; requests == at {
+				reached = true
+				w.look()
+				w.wait(100)
+			}
+		})
+		a := &Authority{Client: stopped, Namespace: "ns", Now: func() time.Time { return then }, Log: zerolog.Nop()}
+		a.register()
+		err := a.look(t.Context())
+		if !reached {
+			if at < 5 {
+				t.Fatalf("it made only %d requests", requests)
+			}
+			return
+		}
+		if err != nil && !apierrors.IsConflict(err) {
+			t.Fatalf("stopped at request %d: %v", at, err)
+		}
+		before := w.bundle()
+		w.served(before)
+		if strings.Count(before, "BEGIN") != 2 {
+			t.Errorf("stopped at request %d, %d authorities are trusted", at, strings.Count(before, "BEGIN"))
+		}
+		w.look()
+		w.served(before)
+		w.pass(3)
+	}
+}
+
+func (w *world) publish(key, value string) {
+	w.t.Helper()
+	c, err := w.client.CoreV1().ConfigMaps("ns").Get(w.t.Context(), authorityName, metav1.GetOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c = c.DeepCopy()
+	c.Data[key] = value
+	if _, err := w.client.CoreV1().ConfigMaps("ns").Update(w.t.Context(), c, metav1.UpdateOptions{}); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
@@ -314,8 +506,8 @@ func TestRunIssuesAndEnds(t *testing.T) {
 	w.served(w.bundle())
 }
 
-// FuzzStored reads what may be stored: whatever it is, there is a certificate to serve afterwards, and it is verified by what
-// clients are told to trust.
+// FuzzStored reads what may be stored. Whatever it is, there is a certificate to serve afterwards, clients are told to trust who
+// issued it, they are told to trust nobody of whom only the log's Secret knows, and once it is stored there is nothing more to do.
 func FuzzStored(f *testing.F) {
 	now := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	names := []string{"policy-store"}
@@ -331,22 +523,41 @@ func FuzzStored(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(caCert, caKey, cert, key, caCert)
-	f.Add(caCert, key, cert, caKey, cert)
-	f.Add(cert, key, caCert, caKey, []byte("garbage"))
-	f.Add(caCert[:len(caCert)/2], caKey, []byte{}, []byte{}, slices.Concat(caCert, caCert))
-	f.Fuzz(func(t *testing.T, caCert, caKey, cert, key, bundle []byte) {
+	since, err := json.Marshal(published{}.with(m.trusted(), now.Add(-2*day)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(caCert, caKey, cert, key, caCert, caCert, since)
+	f.Add(caCert, key, cert, caKey, cert, []byte{}, []byte("{}"))
+	f.Add(cert, key, caCert, caKey, []byte("garbage"), cert, []byte("null"))
+	f.Add(caCert[:len(caCert)/2], caKey, cert, key, slices.Concat(caCert, caCert), caCert, []byte(`{"a": 1}`))
+	f.Add([]byte{}, []byte{}, []byte{}, []byte{}, []byte{}, []byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, caCert, caKey, cert, key, earlier, bundle, since []byte) {
 		a := &Authority{Log: zerolog.Nop()}
-		stored := a.read(map[string][]byte{"tls.crt": caCert, "tls.key": caKey, earlierKey: bundle}, map[string][]byte{"tls.crt": cert, "tls.key": key, bundleKey: bundle})
-		m, _, err := renewed(stored, names, now)
+		c := contents{
+			keys:   map[string][]byte{"tls.crt": caCert, "tls.key": caKey, earlierKey: earlier},
+			server: map[string][]byte{"tls.crt": cert, "tls.key": key, bundleKey: earlier},
+			bundle: map[string]string{bundleKey: string(bundle), sinceKey: string(since)},
+		}
+		m, _, err := renewed(a.read(c, now), names, now)
 		if err != nil || m.server == nil {
 			t.Fatalf("nothing to serve: %v", err)
 		}
-		if m.authority != nil && m.server.cert.CheckSignatureFrom(m.authority.cert) != nil {
-			t.Error("the certificate is of another authority")
+		if issuer(m.server.cert, m.trusted()) == nil {
+			t.Error("clients do not trust who issued the certificate")
 		}
 		if len(m.trusted()) > maxEarlier+2 {
 			t.Errorf("%d authorities are trusted", len(m.trusted()))
+		}
+		m.published = m.published.with(m.trusted(), now)
+		if _, done, err := renewed(m, names, now); err != nil || len(done) > 0 {
+			t.Errorf("there is more to do: %v %v", done, err)
+		}
+		c.keys = nil
+		for _, trusted := range a.read(c, now).trusted() {
+			if !bytes.Contains(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: trusted.Raw})) && issuer(trusted, a.certificates("", bundle)) == nil {
+				t.Error("clients are told to trust who is only in the log's Secret")
+			}
 		}
 	})
 }

@@ -6,8 +6,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,8 +22,8 @@ import (
 const (
 	authorityLife   = 365 * 24 * time.Hour
 	certificateLife = 30 * 24 * time.Hour
-	// announced is how long clients have a new authority before anything is signed by it. The kubelet brings a ConfigMap to
-	// pods in a minute or two.
+	// announced is how long clients can have a new authority, from when it is published, before anything is signed by it. The
+	// kubelet brings a ConfigMap to pods in a minute or two.
 	announced = 24 * time.Hour
 	// skew is how far the clocks of nodes may be behind.
 	skew = 10 * time.Minute
@@ -42,6 +45,51 @@ type material struct {
 	next      *pair // is announced
 	earlier   []*x509.Certificate
 	server    *pair
+	published published
+}
+
+// published is since when clients can have an authority, by its fingerprint. One that is not in it they do not have.
+type published map[string]time.Time
+
+func fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// long says whether all clients have an authority by now.
+func (p published) long(c *x509.Certificate, now time.Time) bool {
+	since, found := p[fingerprint(c)]
+	return found && !now.Before(since.Add(announced))
+}
+
+// with gives what it is once these are published.
+func (p published) with(certs []*x509.Certificate, now time.Time) published {
+	out := published{}
+	for _, c := range certs {
+		since, found := p[fingerprint(c)]
+		if !found {
+			since = now.UTC().Truncate(time.Second)
+		}
+		out[fingerprint(c)] = since
+	}
+	return out
+}
+
+// parsePublished reads what was kept of the authorities that are published. A time that is to come says nothing.
+func parsePublished(text string, certs []*x509.Certificate, now time.Time) (published, error) {
+	var kept published
+	if text != "" {
+		if err := json.Unmarshal([]byte(text[:min(len(text), maxPEM)]), &kept); err != nil {
+			return nil, err
+		}
+	}
+	out := published{}
+	for _, c := range certs {
+		if since, found := kept[fingerprint(c)]; found && !since.After(now) {
+			out[fingerprint(c)] = since
+		}
+	}
+	return out, nil
 }
 
 // trusted are the authorities of clients, the newest first.
@@ -62,7 +110,7 @@ func renewed(m material, names []string, now time.Time) (next material, done []s
 	if gone := len(m.earlier) - len(next.earlier); gone > 0 {
 		done = append(done, fmt.Sprintf("%d earlier authorities have ended", gone))
 	}
-	for _, step := range []func(*material, []string, time.Time) (string, error){dropEnded, announce, promote, sign} {
+	for _, step := range []func(*material, []string, time.Time) (string, error){dropEnded, dropUnverified, demote, announce, promote, sign} {
 		said, err := step(&next, names, now)
 		if err != nil {
 			return m, nil, err
@@ -90,6 +138,35 @@ func dropEnded(m *material, _ []string, now time.Time) (string, error) {
 	return "", nil
 }
 
+// dropUnverified takes away a certificate that no client can verify: it is as good as none.
+func dropUnverified(m *material, _ []string, _ time.Time) (string, error) {
+	if m.server == nil || issuer(m.server.cert, m.trusted()) != nil {
+		return "", nil
+	}
+	m.server = nil
+	return "what the log serves is issued by nobody whom clients trust, and replaced", nil
+}
+
+// demote has an authority announced that neither issued what the log serves nor is known to all clients: somebody put it here, or
+// what clients know of was lost.
+func demote(m *material, _ []string, now time.Time) (string, error) {
+	if m.authority == nil || m.server == nil || m.server.cert.CheckSignatureFrom(m.authority.cert) == nil || m.published.long(m.authority.cert, now) {
+		return "", nil
+	}
+	m.next, m.authority = m.authority, nil // whatever was announced has signed nothing yet
+	return "the authority is not known to all clients, and announced", nil
+}
+
+// issuer gives the one of certs that issued c, nil where none did.
+func issuer(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
+	for _, by := range certs {
+		if c.CheckSignatureFrom(by) == nil {
+			return by
+		}
+	}
+	return nil
+}
+
 // announce makes the next authority where the present one is old, or there is none.
 func announce(m *material, _ []string, now time.Time) (string, error) {
 	if m.next != nil || m.authority != nil && now.Before(due(m.authority.cert)) {
@@ -109,7 +186,7 @@ func announce(m *material, _ []string, now time.Time) (string, error) {
 // promote has the announced authority sign from now on, once clients have had the time to learn of it, or where there is
 // nothing that they could use meanwhile.
 func promote(m *material, _ []string, now time.Time) (string, error) {
-	if m.next == nil || (m.authority != nil || m.server != nil) && now.Before(m.next.cert.NotBefore.Add(skew+announced)) {
+	if m.next == nil || (m.authority != nil || m.server != nil) && !m.published.long(m.next.cert, now) {
 		return "", nil
 	}
 	if m.authority != nil {
