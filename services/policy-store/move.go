@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
@@ -169,16 +170,36 @@ func (c MoveLog) Write(ctx context.Context, out, progress io.Writer) error {
 	}
 	defer cluster.Close()
 	said := ""
-	done, err := c.moveLog(ctx, folder, cluster, c.Check, func(s eventlog.MoveStep) {
-		if now := s.Doing + " " + s.Stream; now != said {
-			said = now
-			fmt.Fprintln(progress, words(s))
-		}
+	done, err := retried(ctx, func() (eventlog.Moved, error) {
+		return c.moveLog(ctx, folder, cluster, c.Check, func(s eventlog.MoveStep) {
+			if now := s.Doing + " " + s.Stream; now != said {
+				said = now
+				fmt.Fprintln(progress, words(s))
+			}
+		})
+	}, func(err error, wait time.Duration) {
+		fmt.Fprintf(progress, "%v; it goes on in %s\n", err, wait.Round(time.Second))
 	})
 	if err != nil {
 		return err
 	}
 	return c.print(out, movedAnswer{Moved: done, Destination: c.elsewhere(c.NATSMode, cluster), Checked: c.Check && !done.Already, Next: c.next(done)})
+}
+
+// moveAgain is for how long a move is tried again that a server or a connection cut off.
+const moveAgain = 5 * time.Minute
+
+// retried moves until it is done, or something stands in the way that does not go by itself. A move that was cut off goes on.
+func retried(ctx context.Context, move func() (eventlog.Moved, error), say func(error, time.Duration)) (eventlog.Moved, error) {
+	return backoff.Retry(ctx, func() (eventlog.Moved, error) {
+		done, err := move()
+		for _, stands := range []error{eventlog.ErrNotFound, eventlog.ErrExists, eventlog.ErrMoved, eventlog.ErrUnfinished, eventlog.ErrFull, eventlog.ErrGap} {
+			if errors.Is(err, stands) {
+				return done, backoff.Permanent(err)
+			}
+		}
+		return done, err
+	}, backoff.WithBackOff(backoff.NewExponentialBackOff()), backoff.WithMaxElapsedTime(moveAgain), backoff.WithNotify(say))
 }
 
 // next says what to do after it.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/ringfence/ringfence/libs/clas"
@@ -310,6 +311,25 @@ func TestTheCommandMovesTheLog(t *testing.T) {
 	again, _, err := run(MoveLog{})
 	if err != nil || !again.Already || !strings.Contains(again.Next, "--nats-mode external") {
 		t.Errorf("again: %+v, %v", again, err)
+	}
+}
+
+// A move goes on after what cut it off, and not after what stands in its way.
+func TestAMoveThatWasCutOffGoesOn(t *testing.T) {
+	for _, c := range []struct {
+		fails error
+		tries int
+	}{{nats.ErrNoResponders, 2}, {eventlog.ErrMoved, 1}, {eventlog.ErrExists, 1}} {
+		tries, said := 0, 0
+		_, err := retried(t.Context(), func() (eventlog.Moved, error) {
+			if tries++; tries == 1 {
+				return eventlog.Moved{}, fmt.Errorf("copy: %w", c.fails)
+			}
+			return eventlog.Moved{}, nil
+		}, func(error, time.Duration) { said++ })
+		if tries != c.tries || said != c.tries-1 || (err == nil) != (c.tries == 2) || err != nil && !errors.Is(err, c.fails) {
+			t.Errorf("%v: %d tries, %d of them said, %v", c.fails, tries, said, err)
+		}
 	}
 }
 
