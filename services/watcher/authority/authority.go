@@ -3,8 +3,6 @@ package authority
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,10 +25,12 @@ const (
 	serverName    = "ringfence-log-tls"
 
 	bundleKey  = "ca.crt"
-	sinceKey   = "published.json" // since when each of the bundle is in it, by fingerprint (SHA-256)
 	nextCert   = "next.crt"
 	nextKey    = "next.key"
 	earlierKey = "earlier.crt"
+
+	// sinceAnnotation of the ConfigMap says since when it has had each authority. As a key it would be a file in the pods of clients.
+	sinceAnnotation = "ringfence.dev/published-since"
 )
 
 const (
@@ -41,7 +41,7 @@ const (
 )
 
 // Authority keeps what it issues current. Only one of a namespace may run, which is the watcher that holds the lease; if there
-// are two for a moment, one of them is refused by the API server, which knows what each had read, and looks again.
+// are two for a moment, the API server refuses what one of them writes over what it has not read, and that one looks again.
 type Authority struct {
 	Client    kubernetes.Interface
 	Namespace string
@@ -110,8 +110,7 @@ func (a *Authority) Run(ctx context.Context) {
 	}
 }
 
-// look reads what is stored, and writes what should be. The authority with its key is stored first, for nothing may be signed
-// by one that could be lost; then what clients trust; then what the log shows them.
+// look reads what is stored, and writes what should be.
 func (a *Authority) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -124,17 +123,20 @@ func (a *Authority) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next.published = next.published.with(next.trusted(), now)
 	for _, what := range done {
 		a.metrics.issued.Inc()
 		a.Log.Info().Str("namespace", a.Namespace).Msg(what)
 	}
-	if err := a.store(ctx, have, next); err != nil {
+	want, err := next.contents(now)
+	if err != nil {
+		return err
+	}
+	if err := a.store(ctx, have, want); err != nil {
 		return err
 	}
 	a.gauge("authority", next.authority)
 	a.gauge("certificate", next.server)
-	return a.writeFile(writeCertificates(next.trusted()...))
+	return nil
 }
 
 func (a *Authority) gauge(of string, p *pair) {
@@ -143,16 +145,29 @@ func (a *Authority) gauge(of string, p *pair) {
 	}
 }
 
-// objects are what is stored, nil what is not. Each is written only as it was read: the API server refuses it otherwise.
+// objects are what is stored, nil what is not.
 type objects struct {
 	keys, server *corev1.Secret
-	bundle       *corev1.ConfigMap
+	published    *corev1.ConfigMap
 }
 
-// contents are the values of objects.
+// contents are the values in objects.
 type contents struct {
-	keys, server map[string][]byte
-	bundle       map[string]string // nil where there is no ConfigMap
+	keys, server  map[string][]byte
+	bundle, times string // of the ConfigMap
+}
+
+// fetch reads in the opposite order of store's writing: so nothing is newer than what it was made from, and what a leader writes
+// by something old, it writes over something old, which the API server refuses.
+func (a *Authority) fetch(ctx context.Context) (o objects, err error) {
+	if o.server, err = a.secret(ctx, serverName); err != nil {
+		return o, err
+	}
+	if o.published, err = a.configMap(ctx); err != nil {
+		return o, err
+	}
+	o.keys, err = a.secret(ctx, authorityName)
+	return o, err
 }
 
 func (o objects) contents() (c contents) {
@@ -162,110 +177,74 @@ func (o objects) contents() (c contents) {
 	if o.server != nil {
 		c.server = o.server.Data
 	}
-	if o.bundle != nil {
-		c.bundle = o.bundle.Data
-		if c.bundle == nil {
-			c.bundle = map[string]string{}
-		}
+	if o.published != nil {
+		c.bundle, c.times = o.published.Data[bundleKey], o.published.Annotations[sinceAnnotation]
 	}
 	return c
 }
 
-func (a *Authority) fetch(ctx context.Context) (o objects, err error) {
-	if o.keys, err = a.secret(ctx, authorityName); err != nil {
-		return objects{}, err
+// contents gives what is to be stored of it.
+func (m material) contents(now time.Time) (c contents, err error) {
+	c.keys = map[string][]byte{earlierKey: writeCertificates(m.earlier...)}
+	c.server = map[string][]byte{}
+	for _, x := range []struct {
+		in        map[string][]byte
+		p         *pair
+		cert, key string
+	}{
+		{c.keys, m.authority, corev1.TLSCertKey, corev1.TLSPrivateKeyKey},
+		{c.keys, m.next, nextCert, nextKey},
+		{c.server, m.server, corev1.TLSCertKey, corev1.TLSPrivateKeyKey},
+	} {
+		if x.in[x.cert], x.in[x.key], err = writePair(x.p); err != nil {
+			return c, err
+		}
 	}
-	if o.server, err = a.secret(ctx, serverName); err != nil {
-		return objects{}, err
-	}
-	o.bundle, err = a.configMap(ctx)
-	return o, err
+	c.bundle, c.times, err = m.writePublished(now)
+	c.server[bundleKey] = []byte(c.bundle)
+	return c, err
 }
 
 // read takes from what is stored what is of use, and names what is not.
 func (a *Authority) read(c contents, now time.Time) (m material) {
-	take := func(object string, parse func(cert, key []byte) (*pair, error), cert, key []byte) *pair {
-		p, err := parse(cert, key)
+	damaged := func(what string, err error) {
 		if err != nil && !errors.Is(err, errNothing) {
-			a.Log.Error().Err(err).Str("secret", a.Namespace+"/"+object).Msg("what is stored is damaged, and replaced; clients go on with what they have")
-		}
-		return p
-	}
-	m.authority = take(authorityName, parseAuthority, c.keys[corev1.TLSCertKey], c.keys[corev1.TLSPrivateKeyKey])
-	m.next = take(authorityName+" ("+nextCert+")", parseAuthority, c.keys[nextCert], c.keys[nextKey])
-	m.server = take(serverName, parsePair, c.server[corev1.TLSCertKey], c.server[corev1.TLSPrivateKeyKey])
-	for _, earlier := range a.certificates("the list of earlier authorities", c.keys[earlierKey]) {
-		m.keepEarlier(earlier)
-	}
-	bundle := []byte(c.bundle[bundleKey])
-	if c.bundle == nil {
-		bundle = c.server[bundleKey]
-	}
-	clients := a.certificates("the list of authorities that clients trust", bundle)
-	// Where the authority was lost, what clients trust still says who issued what is served. Nobody else of that list counts.
-	if m.server != nil && issuer(m.server.cert, m.trusted()) == nil {
-		if by := issuer(m.server.cert, clients); by != nil {
-			m.keepEarlier(by)
+			a.Log.Error().Err(err).Str("object", what).Str("namespace", a.Namespace).Msg("what is stored is damaged, and replaced; clients go on with what they have")
 		}
 	}
-	if c.bundle == nil {
-		return m // nothing is published
-	}
-	var err error
-	if m.published, err = parsePublished(c.bundle[sinceKey], clients, now); err != nil {
-		a.Log.Error().Err(err).Str("config_map", a.Namespace+"/"+authorityName).Msg("it is not known since when authorities are published; it counts from now on")
+	var lost, err error
+	m.authority, lost = parseAuthority(c.keys[corev1.TLSCertKey], c.keys[corev1.TLSPrivateKeyKey])
+	damaged("secret "+authorityName, lost)
+	m.next, err = parseAuthority(c.keys[nextCert], c.keys[nextKey])
+	damaged("secret "+authorityName+", "+nextCert, err)
+	m.earlier, err = parseCertificates(c.keys[earlierKey])
+	damaged("secret "+authorityName+", "+earlierKey, err)
+	m.server, err = parsePair(c.server[corev1.TLSCertKey], c.server[corev1.TLSPrivateKeyKey])
+	damaged("secret "+serverName, err)
+	m.published, err = parsePublished(c.bundle, c.times, now)
+	damaged("config map "+authorityName, err)
+	// What stands beside the served may be others' work, and is of use only where nothing else says who signed it. Where the
+	// authority is not there because the next one is announced, nothing was lost.
+	if lost != nil && (m.next == nil || !errors.Is(lost, errNothing)) {
+		m.beside, err = parseCertificates(c.server[bundleKey])
+		damaged("secret "+serverName+", "+bundleKey, err)
 	}
 	return m
 }
 
-func (a *Authority) certificates(what string, text []byte) []*x509.Certificate {
-	certs, err := parseCertificates(text)
-	if err != nil {
-		a.Log.Error().Err(err).Str("namespace", a.Namespace).Msg(what + " is damaged, and left out")
-	}
-	return certs
-}
-
-// keepEarlier goes on trusting an authority that is not among those trusted.
-func (m *material) keepEarlier(c *x509.Certificate) {
-	for _, known := range m.trusted() {
-		if known.Equal(c) {
-			return
-		}
-	}
-	if c.IsCA && len(m.earlier) < maxEarlier {
-		m.earlier = append(m.earlier, c)
-	}
-}
-
-func (a *Authority) store(ctx context.Context, have objects, m material) error {
-	bundle := writeCertificates(m.trusted()...)
-	data := map[string][]byte{earlierKey: writeCertificates(m.earlier...)}
-	for _, x := range []struct {
-		p         *pair
-		cert, key string
-	}{{m.authority, corev1.TLSCertKey, corev1.TLSPrivateKeyKey}, {m.next, nextCert, nextKey}} {
-		cert, key, err := writePair(x.p)
-		if err != nil {
-			return err
-		}
-		data[x.cert], data[x.key] = cert, key
-	}
-	if err := a.writeSecret(ctx, authorityName, have.keys, corev1.SecretTypeOpaque, data); err != nil {
+// store writes what is not as it was read: the authority with its key first, for nothing may be signed by one that could be lost;
+// then what clients trust; then what the log shows them.
+func (a *Authority) store(ctx context.Context, have objects, want contents) error {
+	if err := a.writeSecret(ctx, authorityName, have.keys, corev1.SecretTypeOpaque, want.keys); err != nil {
 		return err
 	}
-	since, err := json.Marshal(m.published)
-	if err != nil {
+	if err := a.writeFile([]byte(want.bundle)); err != nil {
 		return err
 	}
-	if err := a.writeBundle(ctx, have.bundle, map[string]string{bundleKey: string(bundle), sinceKey: string(since)}); err != nil {
+	if err := a.writeConfigMap(ctx, have.published, want); err != nil {
 		return err
 	}
-	cert, key, err := writePair(m.server)
-	if err != nil {
-		return err
-	}
-	return a.writeSecret(ctx, serverName, have.server, corev1.SecretTypeTLS, map[string][]byte{corev1.TLSCertKey: cert, corev1.TLSPrivateKeyKey: key, bundleKey: bundle})
+	return a.writeSecret(ctx, serverName, have.server, corev1.SecretTypeTLS, want.server)
 }
 
 // secret gives a stored Secret, nil where there is none.
@@ -319,16 +298,20 @@ func (a *Authority) configMap(ctx context.Context) (*corev1.ConfigMap, error) {
 	return c, nil
 }
 
-// writeBundle writes the ConfigMap where it is not as it was read.
-func (a *Authority) writeBundle(ctx context.Context, have *corev1.ConfigMap, data map[string]string) (err error) {
+// writeConfigMap writes the ConfigMap where it is not as it was read.
+func (a *Authority) writeConfigMap(ctx context.Context, have *corev1.ConfigMap, want contents) (err error) {
 	configMaps := a.Client.CoreV1().ConfigMaps(a.Namespace)
+	next := have.DeepCopy()
+	if have == nil {
+		next = &corev1.ConfigMap{ObjectMeta: a.meta(authorityName)}
+	}
+	next.Data = map[string]string{bundleKey: want.bundle}
+	metav1.SetMetaDataAnnotation(&next.ObjectMeta, sinceAnnotation, want.times)
 	switch {
 	case have == nil:
-		_, err = configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: a.meta(authorityName), Data: data}, metav1.CreateOptions{})
-	case !maps.Equal(have.Data, data):
-		have = have.DeepCopy()
-		have.Data = data
-		_, err = configMaps.Update(ctx, have, metav1.UpdateOptions{})
+		_, err = configMaps.Create(ctx, next, metav1.CreateOptions{})
+	case have.Data[bundleKey] != want.bundle || have.Annotations[sinceAnnotation] != want.times:
+		_, err = configMaps.Update(ctx, next, metav1.UpdateOptions{})
 	}
 	if err != nil {
 		return fmt.Errorf("config map %s/%s: %w", a.Namespace, authorityName, err)

@@ -6,11 +6,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -22,9 +19,6 @@ import (
 const (
 	authorityLife   = 365 * 24 * time.Hour
 	certificateLife = 30 * 24 * time.Hour
-	// announced is how long clients can have a new authority, from when it is published, before anything is signed by it. The
-	// kubelet brings a ConfigMap to pods in a minute or two.
-	announced = 24 * time.Hour
 	// skew is how far the clocks of nodes may be behind.
 	skew = 10 * time.Minute
 	// maxEarlier bounds how many earlier authorities are trusted.
@@ -39,57 +33,15 @@ type pair struct {
 	key  crypto.Signer
 }
 
-// material is all that is issued. A nil pair is not there.
+// material is all that is issued, and what clients were told of it when it was read. A nil pair is not there.
 type material struct {
 	authority *pair
 	next      *pair // is announced
 	earlier   []*x509.Certificate
 	server    *pair
-	published published
-}
-
-// published is since when clients can have an authority, by its fingerprint. One that is not in it they do not have.
-type published map[string]time.Time
-
-func fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
-}
-
-// long says whether all clients have an authority by now.
-func (p published) long(c *x509.Certificate, now time.Time) bool {
-	since, found := p[fingerprint(c)]
-	return found && !now.Before(since.Add(announced))
-}
-
-// with gives what it is once these are published.
-func (p published) with(certs []*x509.Certificate, now time.Time) published {
-	out := published{}
-	for _, c := range certs {
-		since, found := p[fingerprint(c)]
-		if !found {
-			since = now.UTC().Truncate(time.Second)
-		}
-		out[fingerprint(c)] = since
-	}
-	return out
-}
-
-// parsePublished reads what was kept of the authorities that are published. A time that is to come says nothing.
-func parsePublished(text string, certs []*x509.Certificate, now time.Time) (published, error) {
-	var kept published
-	if text != "" {
-		if err := json.Unmarshal([]byte(text[:min(len(text), maxPEM)]), &kept); err != nil {
-			return nil, err
-		}
-	}
-	out := published{}
-	for _, c := range certs {
-		if since, found := kept[fingerprint(c)]; found && !since.After(now) {
-			out[fingerprint(c)] = since
-		}
-	}
-	return out, nil
+	published []publication
+	// beside are authorities that are kept with what is served, where those with their keys were lost.
+	beside []*x509.Certificate
 }
 
 // trusted are the authorities of clients, the newest first.
@@ -106,11 +58,8 @@ func (m material) trusted() []*x509.Certificate {
 // renewed gives what there should be at a time, with what was done in words. Nothing is done where all is well.
 func renewed(m material, names []string, now time.Time) (next material, done []string, err error) {
 	next = m
-	next.earlier = slices.DeleteFunc(slices.Clone(m.earlier), func(c *x509.Certificate) bool { return !now.Before(c.NotAfter) })
-	if gone := len(m.earlier) - len(next.earlier); gone > 0 {
-		done = append(done, fmt.Sprintf("%d earlier authorities have ended", gone))
-	}
-	for _, step := range []func(*material, []string, time.Time) (string, error){dropEnded, dropUnverified, demote, announce, promote, sign} {
+	// What begins to sign may be old already, where it was put there: then its successor is announced with it.
+	for _, step := range []func(*material, []string, time.Time) (string, error){dropUseless, dropEarlier, keepIssuer, demote, announce, promote, announce, sign} {
 		said, err := step(&next, names, now)
 		if err != nil {
 			return m, nil, err
@@ -122,49 +71,74 @@ func renewed(m material, names []string, now time.Time) (next material, done []s
 	return next, done, nil
 }
 
-// dropEnded takes away what cannot be used any more.
-func dropEnded(m *material, _ []string, now time.Time) (string, error) {
-	ended := func(p *pair) bool { return p != nil && !now.Before(p.cert.NotAfter) }
-	if ended(m.server) {
-		m.server = nil
+// dropUseless takes away what nothing can be signed by any more, or never could: what is stored need not be of our making.
+func dropUseless(m *material, names []string, now time.Time) (said string, _ error) {
+	if m.authority != nil && !m.authority.useful(names, now) {
+		m.authority, said = nil, "the authority has ended, or what it signs is not valid"
 	}
-	if ended(m.next) {
+	if m.next != nil && (!m.next.useful(names, now) || m.authority != nil && m.next.cert.Equal(m.authority.cert)) {
 		m.next = nil
 	}
-	if ended(m.authority) {
-		m.authority = nil
-		return "the authority has ended", nil
-	}
-	return "", nil
+	return said, nil
 }
 
-// dropUnverified takes away a certificate that no client can verify: it is as good as none.
-func dropUnverified(m *material, _ []string, _ time.Time) (string, error) {
-	if m.server == nil || issuer(m.server.cert, m.trusted()) != nil {
-		return "", nil
-	}
-	m.server = nil
-	return "what the log serves is issued by nobody whom clients trust, and replaced", nil
-}
-
-// demote has an authority announced that neither issued what the log serves nor is known to all clients: somebody put it here, or
-// what clients know of was lost.
-func demote(m *material, _ []string, now time.Time) (string, error) {
-	if m.authority == nil || m.server == nil || m.server.cert.CheckSignatureFrom(m.authority.cert) == nil || m.published.long(m.authority.cert, now) {
-		return "", nil
-	}
-	m.next, m.authority = m.authority, nil // whatever was announced has signed nothing yet
-	return "the authority is not known to all clients, and announced", nil
-}
-
-// issuer gives the one of certs that issued c, nil where none did.
-func issuer(c *x509.Certificate, certs []*x509.Certificate) *x509.Certificate {
-	for _, by := range certs {
-		if c.CheckSignatureFrom(by) == nil {
-			return by
+// dropEarlier takes away earlier authorities that have ended, that are trusted for another reason, or that are too many.
+func dropEarlier(m *material, _ []string, now time.Time) (said string, _ error) {
+	all := m.earlier
+	m.earlier = nil
+	ended := 0
+	for _, c := range all {
+		switch {
+		case !now.Before(c.NotAfter):
+			ended++
+		case c.IsCA && len(m.earlier) < maxEarlier && !slices.ContainsFunc(m.trusted(), c.Equal):
+			m.earlier = append(m.earlier, c)
 		}
 	}
-	return nil
+	if ended > 0 {
+		said = fmt.Sprintf("%d earlier authorities have ended", ended)
+	}
+	return said, nil
+}
+
+// keepIssuer goes on trusting who signed what is served, where the present authority may not sign yet. Where nobody knows who that
+// was, no client can verify it, and it counts as nothing.
+func keepIssuer(m *material, names []string, now time.Time) (string, error) {
+	signed := func(c *x509.Certificate) bool { return verified(m.server.cert, c, names, now) }
+	if m.server == nil || slices.ContainsFunc(m.trusted(), signed) {
+		return "", nil
+	}
+	if m.authority == nil || !m.known(m.authority.cert, now) {
+		var candidates []*x509.Certificate
+		for _, p := range m.published {
+			candidates = append(candidates, p.cert)
+		}
+		candidates = append(candidates, m.beside...)
+		if i := slices.IndexFunc(candidates, signed); i >= 0 {
+			m.keepEarlier(candidates[i])
+			return "the authority that signed what is served was lost, and is trusted until it ends", nil
+		}
+	}
+	m.server = nil
+	return "what is served has ended, or is of no authority that is trusted", nil
+}
+
+// demote has an authority announced that clients need not know: it signed nothing that they have seen, and was not published for
+// long enough. Somebody put it there, or put an older one back.
+func demote(m *material, names []string, now time.Time) (string, error) {
+	if m.authority == nil || m.maySign(m.authority, names, now) {
+		return "", nil
+	}
+	if m.next == nil {
+		m.next = m.authority
+	}
+	m.authority = nil
+	return "the authority that is stored is not known to clients, and signs nothing before it was announced", nil
+}
+
+// maySign says whether clients know an authority, or lose nothing where they do not.
+func (m material) maySign(p *pair, names []string, now time.Time) bool {
+	return m.server == nil || verified(m.server.cert, p.cert, names, now) || m.known(p.cert, now)
 }
 
 // announce makes the next authority where the present one is old, or there is none.
@@ -185,36 +159,64 @@ func announce(m *material, _ []string, now time.Time) (string, error) {
 
 // promote has the announced authority sign from now on, once clients have had the time to learn of it, or where there is
 // nothing that they could use meanwhile.
-func promote(m *material, _ []string, now time.Time) (string, error) {
-	if m.next == nil || (m.authority != nil || m.server != nil) && !m.published.long(m.next.cert, now) {
+func promote(m *material, names []string, now time.Time) (string, error) {
+	if m.next == nil || !m.known(m.next.cert, now) && (m.authority != nil || !m.maySign(m.next, names, now)) {
 		return "", nil
 	}
 	if m.authority != nil {
-		m.earlier = append([]*x509.Certificate{m.authority.cert}, m.earlier...)
-		m.earlier = m.earlier[:min(len(m.earlier), maxEarlier)]
+		m.keepEarlier(m.authority.cert)
 	}
 	m.authority, m.next = m.next, nil
 	return "the announced authority signs from now on", nil
 }
 
+// keepEarlier goes on trusting an authority, before the oldest.
+func (m *material) keepEarlier(c *x509.Certificate) {
+	m.earlier = append([]*x509.Certificate{c}, m.earlier[:min(len(m.earlier), maxEarlier-1)]...)
+}
+
 // sign issues the log's certificate where the one that there is is old, is of another authority, or lacks a name.
 func sign(m *material, names []string, now time.Time) (string, error) {
-	if m.authority == nil || m.server != nil && now.Before(due(m.server.cert)) && m.server.cert.CheckSignatureFrom(m.authority.cert) == nil && hasNames(m.server.cert, names) {
+	if m.authority == nil {
 		return "", nil
 	}
-	end := now.Add(certificateLife)
-	if m.authority.cert.NotAfter.Before(end) {
-		end = m.authority.cert.NotAfter
+	if s := m.server; s != nil && verified(s.cert, m.authority.cert, names, now) && hasNames(s.cert, names) &&
+		(now.Before(due(s.cert)) || !s.cert.NotAfter.Before(m.authority.cert.NotAfter)) { // it cannot outlive the authority
+		return "", nil
 	}
-	p, err := issue(&x509.Certificate{
-		Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, NotBefore: now.Add(-skew), NotAfter: end,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, m.authority)
+	p, err := m.authority.sign(names, now)
 	if err != nil {
 		return "", fmt.Errorf("certificate of the log: %w", err)
 	}
 	m.server = p
 	return "the certificate of the log is issued", nil
+}
+
+// sign issues a certificate of the log.
+func (p *pair) sign(names []string, now time.Time) (*pair, error) {
+	end := now.Add(certificateLife)
+	if p.cert.NotAfter.Before(end) {
+		end = p.cert.NotAfter
+	}
+	return issue(&x509.Certificate{
+		Subject: pkix.Name{CommonName: names[0]}, DNSNames: names, NotBefore: now.Add(-skew), NotAfter: end,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, p)
+}
+
+// useful says whether clients verify what an authority signs. A certificate that is thrown away shows it, for there are many
+// reasons why they may not: its time, its key, what it is restricted to.
+func (p *pair) useful(names []string, now time.Time) bool {
+	trial, err := p.sign(names, now)
+	return err == nil && verified(trial.cert, p.cert, names, now)
+}
+
+// verified says whether a client that trusts one authority alone takes a certificate for the log's.
+func verified(c, authority *x509.Certificate, names []string, now time.Time) bool {
+	roots := x509.NewCertPool()
+	roots.AddCert(authority)
+	_, err := c.Verify(x509.VerifyOptions{DNSName: names[0], Roots: roots, CurrentTime: now})
+	return err == nil
 }
 
 // due is when two thirds of a certificate's life are over.
