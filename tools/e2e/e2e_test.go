@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/protobuf/proto"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -258,10 +259,7 @@ func restart(t *testing.T, d *demo.Demo, service string) {
 	if after := lastSequence(t, d); after < before {
 		t.Errorf("the log ended at %d and now ends at %d", before, after)
 	}
-	head, err := d.Log.Head(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	head := ask(t, d.Log.Head)
 	if head.GetVersion().GetIncarnation() != incarnation {
 		t.Errorf("the log is a new incarnation: its disk was lost with a mere restart")
 	}
@@ -307,11 +305,19 @@ func waitReady(t *testing.T, d *demo.Demo, service string) {
 
 func lastSequence(t *testing.T, d *demo.Demo) uint64 {
 	t.Helper()
-	last, err := d.Log.LastSequence(t.Context())
+	return ask(t, d.Log.LastSequence)
+}
+
+// ask puts a question to the log, and again while its server restarts: its pod is called ready until the kubelet has
+// seen that the process is gone, and the way to it through the API server is found again a little later still.
+func ask[T any](t *testing.T, question func(context.Context) (T, error)) T {
+	t.Helper()
+	answer, err := backoff.Retry(t.Context(), func() (T, error) { return question(t.Context()) },
+		backoff.WithBackOff(backoff.NewConstantBackOff(200*time.Millisecond)), backoff.WithMaxElapsedTime(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return last
+	return answer
 }
 
 // probe tries every pair and wants what the sample's rules say.
