@@ -68,15 +68,17 @@ readinessProbe:
 {{ include "ringfence.runtimeFolder" . }}/{{ eq .Values.containerRuntime "crio" | ternary "crio.sock" "containerd.sock" }}
 {{- end }}
 
+{{/* Whether the watcher issues the certificate of the event log: empty means no. */}}
+{{- define "ringfence.issues" -}}
+{{- if and (eq .root.Values.nats.mode "embedded") .root.Values.security.issueCertificate (not .root.Values.security.tlsSecret) }}true{{ end }}
+{{- end }}
+
 {{/* The Secret with the certificate of the event log, empty where it is served in the clear. */}}
 {{- define "ringfence.certificateSecret" -}}
-{{- if and .root.Values.security.issueCertificate .root.Values.security.tlsSecret }}
-{{- fail "security.issueCertificate and security.tlsSecret: either the watcher issues the certificate of the event log, or it comes from a Secret of yours; set one of them" }}
+{{- if and (eq .root.Values.nats.mode "external") .root.Values.security.tlsSecret }}
+{{- fail "security.tlsSecret is for the embedded log; the servers of an external cluster have certificates of their own: set nats.external.caSecret" }}
 {{- end }}
-{{- if and (eq .root.Values.nats.mode "external") (or .root.Values.security.issueCertificate .root.Values.security.tlsSecret) }}
-{{- fail "security.issueCertificate and security.tlsSecret are for the embedded log; the servers of an external cluster have certificates of their own: set nats.external.caSecret" }}
-{{- end }}
-{{- .root.Values.security.issueCertificate | ternary "ringfence-log-tls" .root.Values.security.tlsSecret }}
+{{- include "ringfence.issues" . | empty | ternary .root.Values.security.tlsSecret "ringfence-log-tls" }}
 {{- end }}
 
 {{/* What a service needs to reach the external cluster: environment. */}}
@@ -114,7 +116,7 @@ readinessProbe:
 - {name: log-token, mountPath: /var/run/ringfence/token, readOnly: true}
 {{- end }}
 {{- if include "ringfence.certificateSecret" . }}
-- {name: log-ca, mountPath: /var/run/ringfence/ca, readOnly: {{ not (and .root.Values.security.issueCertificate (eq .component "watcher")) }}}
+- {name: log-ca, mountPath: /var/run/ringfence/ca, readOnly: {{ not (and (include "ringfence.issues" .) (eq .component "watcher")) }}}
 {{- else if and (eq .root.Values.nats.mode "external") .root.Values.nats.external.caSecret }}
 - {name: log-ca, mountPath: /var/run/ringfence/ca, readOnly: true}
 {{- end }}
@@ -126,7 +128,7 @@ readinessProbe:
     sources:
       - serviceAccountToken: {path: token, audience: ringfence, expirationSeconds: 86400}
 {{- end }}
-{{- if not .root.Values.security.issueCertificate }}
+{{- if not (include "ringfence.issues" .) }}
 {{- with eq .root.Values.nats.mode "external" | ternary .root.Values.nats.external.caSecret .root.Values.security.tlsSecret }}
 - name: log-ca
   secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}
