@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/rs/zerolog"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +22,7 @@ import (
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/pce"
 	"github.com/ringfence/ringfence/tools/cluster"
+	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
 // Namespaces that the demo installs into.
@@ -64,7 +63,7 @@ type Demo struct {
 	consolePersists bool
 	started         time.Time
 	cancel          context.CancelFunc
-	nc              *nats.Conn
+	store           *ringfence.Store
 }
 
 // say prints a step with the time since the start.
@@ -95,8 +94,8 @@ func Open(ctx context.Context, options Options) (d *Demo, err error) {
 
 // Close ends the connections into the cluster. What is installed stays.
 func (d *Demo) Close() {
-	if d.nc != nil {
-		d.nc.Close()
+	if d.store != nil {
+		d.store.Close()
 	}
 	d.cancel()
 }
@@ -432,22 +431,20 @@ func (d *Demo) installShop(ctx context.Context) error {
 	return nil
 }
 
-func (d *Demo) openLog(ctx context.Context) error {
-	address, err := d.Cluster.Forward(ctx, Namespace, Selector("policy-store"), 4222)
+// openLog reaches the log as a person does, with the rights of one.
+func (d *Demo) openLog(ctx context.Context) (err error) {
+	d.store, err = ringfence.Address{Kubeconfig: d.Kubeconfig(), Namespace: Namespace, Patience: time.Minute}.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	if d.nc, err = (eventlog.Dialer{URL: "nats://" + address, Name: "demo", Log: zerolog.Nop()}).Dial(ctx); err != nil {
-		return err
-	}
-	d.Log, err = eventlog.Open(ctx, d.nc)
-	return err
+	d.Log = d.store.Log
+	return nil
 }
 
 // Reopen opens the log again, as after the loss of its disk, and waits until a policy is published.
 func (d *Demo) Reopen(ctx context.Context) error {
 	var err error
-	if d.Log, err = eventlog.Open(ctx, d.nc); err != nil {
+	if d.Log, err = eventlog.OpenReadOnly(ctx, d.store.Conn); err != nil {
 		return err
 	}
 	return d.waitUntilPlanned(ctx)

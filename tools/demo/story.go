@@ -397,7 +397,7 @@ func ExportFile(root string) string { return filepath.Join(root, "out", "demo-lo
 func (d *Demo) showReplay(ctx context.Context, r *Result, before uint64) error {
 	d.say("5. The log is exported to a file, and another program explains and replays the policy from that file alone.")
 	file := ExportFile(d.options.Root)
-	if _, err := d.Ringfence(ctx, 0, append([]string{"export", file}, d.server()...)...); err != nil {
+	if _, err := d.Ringfence(ctx, 0, "export", file, "--kubeconfig", d.Kubeconfig()); err != nil {
 		return err
 	}
 	at := fmt.Sprintf("--at=%d", before)
@@ -463,8 +463,6 @@ func (d *Demo) Replay(ctx context.Context, file string, sequence uint64) (string
 	}
 	return replayed.Digest, nil
 }
-
-func (d *Demo) server() []string { return []string{"--server", d.nc.ConnectedUrl()} }
 
 // Ringfence runs the command line as its own process and returns its standard output. An exit code other than exit is
 // an error.

@@ -5,7 +5,9 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -103,6 +106,7 @@ func TestStory(t *testing.T) {
 	file := demo.ExportFile(o.Root)
 	t.Run("an edited fact changes the digest", func(t *testing.T) { editedFact(t, d, file) })
 	t.Run("an independent checker agrees with the packets", func(t *testing.T) { checker(t, d, file, result.Matrix) })
+	t.Run("nobody without a token or TLS gets into the log", func(t *testing.T) { strangers(t, d) })
 	for _, service := range []string{"watcher", "pce-bridge", "enforcer", "policy-store"} {
 		t.Run("restart of "+service, func(t *testing.T) { restart(t, d, service) })
 	}
@@ -246,6 +250,33 @@ func checker(t *testing.T, d *demo.Demo, file string, matrix []demo.Observation)
 		}
 	}
 	t.Logf("%d verdicts agree", len(answered))
+}
+
+// strangers tries the log of an installation with the chart's own values: in the clear, without proof of who asks, and with a
+// forged token.
+func strangers(t *testing.T, d *demo.Demo) {
+	address, err := d.Cluster.Forward(t.Context(), demo.Namespace, demo.Selector("policy-store"), ringfence.StorePort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unverified := nats.Secure(&tls.Config{InsecureSkipVerify: true}) //nolint:gosec // it is the stranger who does not care
+	for _, c := range []struct {
+		name    string
+		options []nats.Option
+		want    error
+	}{
+		{"in the clear", nil, nats.ErrSecureConnRequired},
+		{"without a token", []nats.Option{unverified}, nats.ErrAuthorization},
+		{"with a forged token", []nats.Option{unverified, nats.Token("eyJhbGciOiJub25lIn0.e30.")}, nats.ErrAuthorization},
+	} {
+		nc, err := nats.Connect("nats://"+address, c.options...)
+		if err == nil {
+			nc.Close()
+		}
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
 }
 
 // restart kills a service and wants nothing lost and no verdict changed, while it is away and after.

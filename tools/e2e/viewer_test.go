@@ -32,8 +32,9 @@ import (
 	"github.com/ringfence/ringfence/tools/ringfence"
 )
 
-// TestPeopleNeedAKubeconfigAlone installs the chart with tokens and TLS, and looks at the log as people do: by RBAC of the real
-// API server, a token that it signs, and a port-forward. The console does not exist; policy-store needs none for this.
+// TestPeopleNeedAKubeconfigAlone installs the chart with a certificate of the administrator's, and looks at the log as people do:
+// by RBAC of the real API server, a token that it signs, and a port-forward. The console does not exist; policy-store needs
+// none for this.
 func TestPeopleNeedAKubeconfigAlone(t *testing.T) {
 	kube, kubeconfig := installSecured(t)
 	jane := person(t, kubeconfig)
@@ -101,19 +102,6 @@ func refused(t *testing.T, address ringfence.Address, words ...string) {
 	}
 }
 
-// TestTheWatcherIssuesTheCertificateOfTheLog installs the chart without any certificate. The watcher is ready when it has reached
-// the log, which it can only by the token that the kubelet gave it and the authority that it made itself.
-func TestTheWatcherIssuesTheCertificateOfTheLog(t *testing.T) {
-	kube, kubeconfig := cleared(t, "policy-store", "watcher")
-	install(t, kubeconfig, "security.issueCertificate=true")
-	ready(t, kube, "policy-store", "watcher")
-	connected(t, ringfence.Address{Kubeconfig: kubeconfig, Namespace: demo.Namespace, Patience: time.Minute})
-	for _, name := range []string{"ringfence-ca", "ringfence-log-tls"} { // nobody else removes them
-		must(t, kube.Client.CoreV1().Secrets(demo.Namespace).Delete(t.Context(), name, metav1.DeleteOptions{}))
-	}
-	must(t, kube.Client.CoreV1().ConfigMaps(demo.Namespace).Delete(t.Context(), ringfence.AuthoritiesName, metav1.DeleteOptions{}))
-}
-
 // installSecured installs the chart with a certificate that the test makes, and waits for policy-store.
 func installSecured(t *testing.T) (*cluster.Cluster, string) {
 	t.Helper()
@@ -152,7 +140,7 @@ func cleared(t *testing.T, images ...string) (*cluster.Cluster, string) {
 	must(t, err)
 	remove := func() {
 		program(t, kubeconfig, "helm", "uninstall", "ringfence", "--namespace", demo.Namespace, "--ignore-not-found", "--wait", "--timeout", "3m")
-		must(t, kube.Delete(context.WithoutCancel(t.Context()), strings.NewReader(documented(t))))
+		must(t, kube.Delete(context.WithoutCancel(t.Context()), strings.NewReader(documented(t)+issued)))
 	}
 	remove() // what the story, or an earlier run, left
 	t.Cleanup(remove)
@@ -160,12 +148,22 @@ func cleared(t *testing.T, images ...string) (*cluster.Cluster, string) {
 	return kube, kubeconfig
 }
 
-// install installs the chart with tokens and a console that does not exist.
+// issued is what the watcher made for the log's certificate, which stays when the release goes.
+var issued = fmt.Sprintf(`
+---
+{apiVersion: v1, kind: Secret, metadata: {namespace: %[1]s, name: ringfence-ca}}
+---
+{apiVersion: v1, kind: Secret, metadata: {namespace: %[1]s, name: ringfence-log-tls}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {namespace: %[1]s, name: ringfence-ca}}
+`, demo.Namespace)
+
+// install installs the chart with a console that does not exist.
 func install(t *testing.T, kubeconfig string, values ...string) {
 	t.Helper()
 	o := options(t)
 	args := []string{"install", "ringfence", filepath.Join(o.Root, "deploy", "helm", "ringfence"), "--namespace", demo.Namespace}
-	for _, value := range append(values, "pce_url=console.invalid:8443", "cluster_id=none", "cluster_token=none", "security.tokens=true") {
+	for _, value := range append(values, "pce_url=console.invalid:8443", "cluster_id=none", "cluster_token=none") {
 		args = append(args, "--set", value)
 	}
 	if o.Registry != "" {
