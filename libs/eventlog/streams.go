@@ -45,14 +45,14 @@ func (s Sizes) replicated(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 	return cfg
 }
 
-// streams gives every stream's settings. FACTS refuses what is new when it is full, for what was acknowledged must not
+// streams gives every stream's settings. Blocks are compressed once they are full; limits count what was written. FACTS refuses what is new when it is full, for what was acknowledged must not
 // go but below a verified snapshot, which policy-store sees to; all others hold what can be derived or done without.
 func (s Sizes) streams() []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		{
 			Name: streamFacts, Subjects: []string{factsAll}, MaxBytes: s.percent(40),
 			Description: "facts: the source of truth", Discard: jetstream.DiscardNew, Duplicates: dedupeWindow,
-			AllowDirect: true, AllowAtomicPublish: true, DenyDelete: true,
+			AllowDirect: true, AllowAtomicPublish: true, DenyDelete: true, Compression: jetstream.S2Compression,
 		},
 		{
 			Name: streamSnap, Subjects: []string{snapPrefix + ">"}, MaxBytes: s.percent(15),
@@ -65,10 +65,11 @@ func (s Sizes) streams() []jetstream.StreamConfig {
 	}
 }
 
-// reported is a stream of what nodes say. Nobody waits for its acknowledgements, and a node could have them sent to where
-// it may not publish.
+// reported is a stream of what nodes say, which is much alike. Nobody waits for its acknowledgements, and a node could have
+// them sent to where it may not publish.
 func reported(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 	cfg.NoAck = true
+	cfg.Compression = jetstream.S2Compression
 	return cfg
 }
 

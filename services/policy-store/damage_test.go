@@ -1,6 +1,7 @@
 package policystore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
@@ -280,6 +282,68 @@ func report(t *testing.T, nc *nats.Conn) {
 }
 
 func TestEveryFlippedBitOfABlockIsSeen(t *testing.T) {
+	data := someBlock(t)
+	path := filepath.Join(t.TempDir(), "1.blk")
+	write := func(data []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range data {
+		data[i] ^= 1 << (i % 8)
+		write(data)
+		if _, _, err := verifyBlock("FACTS", path); err == nil {
+			t.Errorf("bit %d of byte %d flipped unseen", i%8, i)
+		}
+		data[i] ^= 1 << (i % 8)
+	}
+	for cut := 1; cut < 60; cut++ {
+		write(data[:len(data)-cut])
+		if _, _, err := verifyBlock("FACTS", path); !errors.Is(err, errTorn) {
+			t.Errorf("%d bytes short: %v", cut, err)
+		}
+	}
+}
+
+// A bit that flips in a compressed block is seen where it changes a record, and what is kept of the block are records as they
+// were written, all that are before it as far as its part of the block can be read.
+func TestEveryFlippedBitOfACompressedBlockIsSeen(t *testing.T) {
+	records := someBlock(t)
+	data := compressed(t, records)
+	path := filepath.Join(t.TempDir(), "1.blk")
+	check := func(data []byte, name string) {
+		t.Helper()
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, offset, err := verifyBlock("FACTS", path)
+		if !bytes.HasPrefix(records, b.records[:offset]) && b.compressed {
+			t.Errorf("%s: what is kept is not what was written", name)
+		}
+		if err == nil && !bytes.Equal(b.records, records) {
+			t.Errorf("%s unseen", name)
+		}
+	}
+	for i := range data {
+		data[i] ^= 1 << (i % 8)
+		check(data, fmt.Sprintf("bit %d of byte %d", i%8, i))
+		data[i] ^= 1 << (i % 8)
+	}
+	for length := 1; length < len(data); length++ {
+		check(data[:length], fmt.Sprintf("%d bytes short", len(data)-length))
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, offset, err := verifyBlock("FACTS", path); err != nil || offset != len(records) {
+		t.Errorf("a good block: at %d of %d: %v", offset, len(records), err)
+	}
+}
+
+// someBlock gives a block of facts that the server wrote.
+func someBlock(t *testing.T) []byte {
+	t.Helper()
 	p := startProcess(t, t.TempDir())
 	watcher := produce(t, p.open("test"), "watcher", kubernetes())
 	for n := range 10 {
@@ -293,29 +357,80 @@ func TestEveryFlippedBitOfABlockIsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if offset, err := verifyBlock("FACTS", good); err != nil || offset != len(data) {
+	if _, offset, err := verifyBlock("FACTS", good); err != nil || offset != len(data) {
 		t.Fatalf("a good block: at %d of %d: %v", offset, len(data), err)
 	}
-	path := filepath.Join(t.TempDir(), "1.blk")
-	write := func(data []byte) {
-		t.Helper()
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	return data
+}
+
+// compressed is a block as the server writes it when it is full.
+func compressed(t testing.TB, records []byte) []byte {
+	t.Helper()
+	packed, err := server.S2Compression.Compress(records)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range data {
-		data[i] ^= 1 << (i % 8)
-		write(data)
-		if _, err := verifyBlock("FACTS", path); err == nil {
-			t.Errorf("bit %d of byte %d flipped unseen", i%8, i)
-		}
-		data[i] ^= 1 << (i % 8)
-	}
-	for cut := 1; cut < 60; cut++ {
-		write(data[:len(data)-cut])
-		if _, err := verifyBlock("FACTS", path); !errors.Is(err, errTorn) {
-			t.Errorf("%d bytes short: %v", cut, err)
-		}
+	info := server.CompressionInfo{Algorithm: server.S2Compression, OriginalSize: uint64(len(records))}
+	return append(info.MarshalMetadata(), packed...)
+}
+
+// The server compresses a block once it is full. One bit that flips in it, over a clean stop or a crash, costs no more than the
+// facts of that block, which is said, and policy becomes what it was.
+func TestADamagedCompressedBlockIsMadeGood(t *testing.T) {
+	for _, how := range []string{"clean stop", "crash"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			p := startProcess(t, t.TempDir(), func(c *childConfig) { c.SnapshotFacts = 1 << 20 })
+			ctx, cancel := context.WithCancel(zerolog.Nop().WithContext(t.Context()))
+			knows := kubernetes()
+			for n := 3; n < 3000; n++ {
+				d := pod(n)
+				d.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": strings.Repeat(fmt.Sprintf("%d ", n), 1500)}
+				knows = append(knows, d)
+			}
+			done := make(chan struct{}, 2)
+			for name, drafts := range map[string][]eventlog.Draft{"watcher": knows, "pce-bridge": console(t)} {
+				nc := p.conn(name)
+				go func() { diligent(ctx, nc, name, drafts); done <- struct{}{} }()
+			}
+			t.Cleanup(func() { cancel(); <-done; <-done })
+			f := follow(t, p.conn("enforcer"))
+			f.holds(2999)
+			operator := p.conn("operator")
+			digest := p.status(operator).Digest
+			first := p.open("test").Incarnation()
+			block := filepath.Join(p.config.StoreDir, "jetstream", "$G", "streams", "FACTS", "msgs", "1.blk")
+			eventually(t, func() error { // the server does so when it has begun the next
+				b, _, err := verifyBlock("FACTS", block)
+				if err == nil && !b.compressed {
+					err = errors.New("the first block is not compressed")
+				}
+				return err
+			})
+			if how == "crash" {
+				p.kill()
+			} else {
+				p.stop()
+			}
+			flipIn(t, block)
+			p.start()
+			eventually(t, func() error {
+				if s := p.status(operator); s.Digest != digest || s.Window == 0 || len(s.Synced) != 2 {
+					return fmt.Errorf("status %+v, want digest %s", s, digest)
+				}
+				return nil
+			})
+			f.holds(2999)
+			if len(p.lines("a file of the log is damaged", `"stream":"FACTS"`)) != 1 || !strings.Contains(p.output.String(), "facts were lost") {
+				t.Error("the damage is not named")
+			}
+			if stays := p.open("test").Incarnation() == first; stays != (how == "clean stop") { // which leaves a snapshot
+				t.Errorf("the log is the one that it was: %v", stays)
+			}
+			if b, _, err := verifyBlock("FACTS", block); err == nil && b.compressed {
+				t.Error("the damaged block is as it was: this test damaged nothing")
+			}
+		})
 	}
 }
 
@@ -324,13 +439,17 @@ func FuzzVerifyBlock(f *testing.F) {
 	f.Add(make([]byte, 64))
 	f.Add([]byte("\x22\x00\x00\x80aaaaaaaabbbbbbbb\xff\xff"))
 	f.Add([]byte("\x00\x00\x00\x04aaaaaaaabbbbbbbb\x00\x00cccccccc"))
+	f.Add(compressed(f, []byte("\x22\x00\x00\x80aaaaaaaabbbbbbbb\xff\xff01234567")))
+	f.Add([]byte("cmp\x01\xff\xff\xff\xff\xff\x0f01234567"))
+	f.Add([]byte("cmp\x01\x0401234567"))
 	path := filepath.Join(f.TempDir(), "1.blk")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if offset, err := verifyBlock("FACTS", path); offset > len(data) || err == nil && offset != len(data) {
-			t.Errorf("at %d of %d: %v", offset, len(data), err)
+		b, offset, err := verifyBlock("FACTS", path)
+		if offset > len(b.records) || err == nil && offset != len(b.records) || !b.compressed && len(b.records) != len(data) {
+			t.Errorf("at %d of %d, compressed %v: %v", offset, len(b.records), b.compressed, err)
 		}
 	})
 }
