@@ -22,6 +22,7 @@ type Config struct {
 	StorageGi        int           `help:"Size of the volume under the folder, in GiB." default:"1"`
 	SnapshotFacts    uint64        `help:"Take a snapshot every so many facts." default:"100000"`
 	SnapshotInterval time.Duration `help:"Take a snapshot at least this often, if there are new facts." default:"6h"`
+	ScrubInterval    time.Duration `help:"Read the log's files this often, and start the log anew where one is damaged; 0 for never." default:"1h"`
 
 	storage int64 // bytes, instead of StorageGi, in tests
 }
@@ -51,6 +52,8 @@ func (c Config) check() error {
 		return errors.New("snapshot-facts: 0 would never take a snapshot; use 100000")
 	case c.SnapshotInterval <= 0:
 		return errors.New("snapshot-interval: use a duration such as 6h")
+	case c.ScrubInterval < 0:
+		return errors.New("scrub-interval: use a duration such as 1h, or 0 for never")
 	}
 	return errors.Join(c.Security.check(), c.External.check(), c.asks(), c.checkMove(), c.Mirror.check(c.NATSMode))
 }

@@ -264,6 +264,57 @@ func TestAHoleBelowASnapshotEndsTheHistoryThere(t *testing.T) {
 	}
 }
 
+// A bit that flips while the log is served, in a block that nobody asks for, is found, and what it cost is made good before anybody
+// who asks stumbles over it. Only one line and one start tell of it.
+func TestABlockThatIsDamagedWhileServedIsMadeGood(t *testing.T) {
+	p := startProcess(t, t.TempDir(), func(c *childConfig) { c.SnapshotFacts, c.Scrub = 1<<20, 500*time.Millisecond })
+	ctx, cancel := context.WithCancel(zerolog.Nop().WithContext(t.Context()))
+	knows := kubernetes()
+	for n := 3; n < 3000; n++ {
+		d := pod(n)
+		d.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": strings.Repeat(fmt.Sprintf("%d ", n), 1500)}
+		knows = append(knows, d)
+	}
+	done := make(chan struct{}, 2)
+	for name, drafts := range map[string][]eventlog.Draft{"watcher": knows, "pce-bridge": console(t)} {
+		nc := p.conn(name)
+		go func() { diligent(ctx, nc, name, drafts); done <- struct{}{} }()
+	}
+	t.Cleanup(func() { cancel(); <-done; <-done })
+	f := follow(t, p.conn("enforcer"))
+	f.holds(2999)
+	operator := p.conn("operator")
+	digest := p.status(operator).Digest
+	block := filepath.Join(p.config.StoreDir, "jetstream", "$G", "streams", "FACTS", "msgs", "1.blk")
+	eventually(t, func() error {
+		b, _, err := verifyBlock("FACTS", block)
+		if err == nil && !b.compressed {
+			err = errors.New("the first block is not finished")
+		}
+		return err
+	})
+	time.Sleep(2 * time.Second) // rounds in which nothing is damaged
+	if found := p.lines("damaged"); len(found) > 0 {
+		t.Fatalf("without damage: %v", found)
+	}
+	flipIn(t, block)
+	eventually(t, func() error {
+		if len(p.lines("damaged while it was served", `"stream":"FACTS"`)) == 0 {
+			return errors.New("the damage is not found")
+		}
+		if s := p.status(operator); s.Digest != digest || s.Window == 0 || len(s.Synced) != 2 {
+			return fmt.Errorf("status %+v, want digest %s", s, digest)
+		}
+		return nil
+	})
+	f.holds(2999)
+	follow(t, p.conn("late")).holds(2999)
+	time.Sleep(4 * time.Second) // rounds after
+	if found := p.lines("damaged while it was served"); len(found) != 1 {
+		t.Errorf("started anew %d times: %v", len(found), found)
+	}
+}
+
 // report sends status and flows of forty nodes.
 func report(t *testing.T, nc *nats.Conn) {
 	t.Helper()

@@ -25,6 +25,8 @@ type metrics struct {
 	refused    *prometheus.CounterVec
 	graced     prometheus.Counter
 	withdrawn  prometheus.Counter
+	scrubbed   prometheus.Gauge
+	damage     prometheus.Counter
 }
 
 func newMetrics(r *prometheus.Registry, server func() (bytes, connections float64), keys func() time.Time) *metrics {
@@ -46,6 +48,8 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 		syncs:      gauge("disk_syncs_per_second", "Small writes a second that the log's disk makes durable, as measured at the start."),
 		churn:      gauge("facts_per_second", "Facts a second of the last hour."),
 		history:    gauge("history_hours", "Hours of history that the log holds at that rate."),
+		scrubbed:   gauge("log_scrubbed_timestamp_seconds", "When all files of the log were last read through, while it was served; 0 before the first time."),
+		damage:     counter("log_damaged_files_total", "Files that were damaged while the log was served, for each of which it was started anew."),
 		starts:     counter("log_starts_total", "Starts of the log server."),
 		graced:     counter("expired_tokens_taken_total", "Clients let in with an expired token because the cluster's keys could not be fetched. Alarm on any."),
 		withdrawn:  counter("connections_withdrawn_total", "Connections that were ended because the pod of their token was gone."),
@@ -60,7 +64,7 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 			Namespace: "ringfence", Subsystem: "policy_store", Name: "clients_refused_total", Help: "Clients that were not let in, by reason.",
 		}, []string{"reason"}),
 	}
-	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots, m.syncs, m.churn, m.history, m.refused, m.graced, m.withdrawn,
+	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots, m.syncs, m.churn, m.history, m.refused, m.graced, m.withdrawn, m.scrubbed, m.damage,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_bytes", Help: "Bytes that the log takes."},
 			func() float64 { b, _ := server(); return b }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_connections", Help: "Clients that are connected to the log."},

@@ -238,6 +238,9 @@ func (h *host) serve(ctx context.Context) (served bool, err error) {
 	guarded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go h.guard(guarded, s, cancel)
+	if h.cfg.ScrubInterval > 0 {
+		go h.scrub(guarded, cancel)
+	}
 	if h.admission != nil {
 		go h.admission.withdraw(guarded, inProcess{nats: s.nats})
 	}
