@@ -93,19 +93,19 @@ func finished(msgs string) ([]string, error) {
 
 // stillDamaged gives what is wrong with a block, if the same is wrong with it a moment later.
 func stillDamaged(ctx context.Context, path string) error {
-	look := func() (damage error, at time.Time) {
+	look := func() (at time.Time, damage error) {
 		_, _, damage = verifyBlock(filepath.Base(filepath.Dir(filepath.Dir(path))), path)
 		info, err := os.Stat(path)
 		if err != nil || errors.Is(damage, fs.ErrNotExist) { // the server has removed it
-			return nil, time.Time{}
+			return time.Time{}, nil
 		}
-		return damage, info.ModTime()
+		return info.ModTime(), damage
 	}
-	damage, at := look()
+	at, damage := look()
 	if damage == nil || !pause(ctx, secondLook) {
 		return nil
 	}
-	again, then := look()
+	then, again := look()
 	if again == nil || again.Error() != damage.Error() || !then.Equal(at) {
 		return nil // it was being written
 	}
