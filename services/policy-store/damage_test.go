@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -268,31 +269,9 @@ func TestAHoleBelowASnapshotEndsTheHistoryThere(t *testing.T) {
 // who asks stumbles over it. Only one line and one start tell of it.
 func TestABlockThatIsDamagedWhileServedIsMadeGood(t *testing.T) {
 	p := startProcess(t, t.TempDir(), func(c *childConfig) { c.SnapshotFacts, c.Scrub = 1<<20, 500*time.Millisecond })
-	ctx, cancel := context.WithCancel(zerolog.Nop().WithContext(t.Context()))
-	knows := kubernetes()
-	for n := 3; n < 3000; n++ {
-		d := pod(n)
-		d.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": strings.Repeat(fmt.Sprintf("%d ", n), 1500)}
-		knows = append(knows, d)
-	}
-	done := make(chan struct{}, 2)
-	for name, drafts := range map[string][]eventlog.Draft{"watcher": knows, "pce-bridge": console(t)} {
-		nc := p.conn(name)
-		go func() { diligent(ctx, nc, name, drafts); done <- struct{}{} }()
-	}
-	t.Cleanup(func() { cancel(); <-done; <-done })
-	f := follow(t, p.conn("enforcer"))
-	f.holds(2999)
+	f, block := severalBlocks(t, p)
 	operator := p.conn("operator")
 	digest := p.status(operator).Digest
-	block := filepath.Join(p.config.StoreDir, "jetstream", "$G", "streams", "FACTS", "msgs", "1.blk")
-	eventually(t, func() error {
-		b, _, err := verifyBlock("FACTS", block)
-		if err == nil && !b.compressed {
-			err = errors.New("the first block is not finished")
-		}
-		return err
-	})
 	time.Sleep(2 * time.Second) // rounds in which nothing is damaged
 	if found := p.lines("damaged"); len(found) > 0 {
 		t.Fatalf("without damage: %v", found)
@@ -425,6 +404,36 @@ func compressed(t testing.TB, records []byte) []byte {
 	return append(info.MarshalMetadata(), packed...)
 }
 
+// severalBlocks has diligent producers write facts of more than a block, which lasts until the test ends, and gives who follows,
+// and the first block once the server has compressed it, which it does when it has begun the next.
+func severalBlocks(t *testing.T, p *process) (f *follower, block string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(zerolog.Nop().WithContext(t.Context()))
+	knows := kubernetes()
+	for n := 3; n < 3000; n++ {
+		d := pod(n)
+		d.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": strings.Repeat(fmt.Sprintf("%d ", n), 1500)}
+		knows = append(knows, d)
+	}
+	var producing sync.WaitGroup
+	for name, drafts := range map[string][]eventlog.Draft{"watcher": knows, "pce-bridge": console(t)} {
+		nc := p.conn(name)
+		producing.Go(func() { diligent(ctx, nc, name, drafts) })
+	}
+	t.Cleanup(func() { cancel(); producing.Wait() })
+	f = follow(t, p.conn("enforcer"))
+	f.holds(2999)
+	block = filepath.Join(p.config.StoreDir, "jetstream", "$G", "streams", "FACTS", "msgs", "1.blk")
+	eventually(t, func() error {
+		b, _, err := verifyBlock("FACTS", block)
+		if err == nil && !b.compressed {
+			err = errors.New("the first block is not compressed")
+		}
+		return err
+	})
+	return f, block
+}
+
 // The server compresses a block once it is full. One bit that flips in it, over a clean stop or a crash, costs no more than the
 // facts of that block, which is said, and policy becomes what it was.
 func TestADamagedCompressedBlockIsMadeGood(t *testing.T) {
@@ -432,32 +441,10 @@ func TestADamagedCompressedBlockIsMadeGood(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			p := startProcess(t, t.TempDir(), func(c *childConfig) { c.SnapshotFacts = 1 << 20 })
-			ctx, cancel := context.WithCancel(zerolog.Nop().WithContext(t.Context()))
-			knows := kubernetes()
-			for n := 3; n < 3000; n++ {
-				d := pod(n)
-				d.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": strings.Repeat(fmt.Sprintf("%d ", n), 1500)}
-				knows = append(knows, d)
-			}
-			done := make(chan struct{}, 2)
-			for name, drafts := range map[string][]eventlog.Draft{"watcher": knows, "pce-bridge": console(t)} {
-				nc := p.conn(name)
-				go func() { diligent(ctx, nc, name, drafts); done <- struct{}{} }()
-			}
-			t.Cleanup(func() { cancel(); <-done; <-done })
-			f := follow(t, p.conn("enforcer"))
-			f.holds(2999)
+			f, block := severalBlocks(t, p)
 			operator := p.conn("operator")
 			digest := p.status(operator).Digest
 			first := p.open("test").Incarnation()
-			block := filepath.Join(p.config.StoreDir, "jetstream", "$G", "streams", "FACTS", "msgs", "1.blk")
-			eventually(t, func() error { // the server does so when it has begun the next
-				b, _, err := verifyBlock("FACTS", block)
-				if err == nil && !b.compressed {
-					err = errors.New("the first block is not compressed")
-				}
-				return err
-			})
 			if how == "crash" {
 				p.kill()
 			} else {
