@@ -3,6 +3,7 @@ package policystore
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,14 +46,24 @@ func TestAFullDiskKeepsWhatWasAcknowledged(t *testing.T) {
 	f.holds(2)
 	states := len(f.all())
 
-	padded := pod(2)
-	padded.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": strings.Repeat("x", 100_000)}
+	random := rand.New(rand.NewPCG(1, 1))
+	padded := func() eventlog.Draft { // with what does not compress: full blocks would make room else
+		var pad strings.Builder
+		for range 6000 {
+			fmt.Fprintf(&pad, "%016x", random.Uint64())
+		}
+		d := pod(2)
+		d.Fact.GetPod().Annotations = map[string]string{"com.illumio.pad": pad.String()}
+		return d
+	}
+	var full eventlog.Draft
 	var acknowledged uint64
 	for range 1000 {
-		sequence, err := watcher.Publish(t.Context(), padded)
+		full = padded()
+		sequence, err := watcher.Publish(t.Context(), full)
 		if err != nil {
 			expected := errors.Is(err, eventlog.ErrFull) || errors.Is(err, eventlog.ErrNoAnswer)
-			if !expected || !strings.Contains(err.Error(), padded.Subject) {
+			if !expected || !strings.Contains(err.Error(), full.Subject) {
 				t.Fatalf("the disk is full, and publishing says: %v", err)
 			}
 			break
@@ -68,7 +79,7 @@ func TestAFullDiskKeepsWhatWasAcknowledged(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := watcher.Publish(t.Context(), padded); err == nil || !strings.Contains(err.Error(), padded.Subject) {
+	if _, err := watcher.Publish(t.Context(), full); err == nil || !strings.Contains(err.Error(), full.Subject) {
 		t.Errorf("a full disk answers: %v", err)
 	}
 	// The last policy is still there for those who join.
