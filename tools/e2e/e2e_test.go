@@ -266,12 +266,18 @@ func strangers(t *testing.T, d *demo.Demo) {
 	}
 	unverified := nats.Secure(&tls.Config{InsecureSkipVerify: true}) //nolint:gosec // it is the stranger who does not care
 	for name, token := range map[string]string{"without a token": "", "with a forged token": "eyJhbGciOiJub25lIn0.e30."} {
-		nc, err := nats.Connect("nats://"+address, unverified, nats.Token(token))
-		if err == nil {
-			nc.Close()
-		}
-		if !errors.Is(err, nats.ErrAuthorization) {
-			t.Errorf("%s: %v, want %v", name, err, nats.ErrAuthorization)
+		refusal := ask(t, func(context.Context) (error, error) {
+			nc, err := nats.Connect("nats://"+address, unverified, nats.Token(token))
+			if err == nil {
+				nc.Close()
+			}
+			if errors.Is(err, io.EOF) { // the port-forward ended before it brought the answer
+				return nil, err
+			}
+			return err, nil
+		})
+		if !errors.Is(refusal, nats.ErrAuthorization) {
+			t.Errorf("%s: %v, want %v", name, refusal, nats.ErrAuthorization)
 		}
 	}
 }
@@ -352,8 +358,9 @@ func lastSequence(t *testing.T, d *demo.Demo) uint64 {
 	return ask(t, d.Log.LastSequence)
 }
 
-// ask puts a question to the log, and again while its server restarts: its pod is called ready until the kubelet has
-// seen that the process is gone, and the way to it through the API server is found again a little later still.
+// ask puts a question, and again for a minute where it is not answered as it should be: a killed policy-store's pod is called
+// ready until the kubelet has seen that the process is gone, the way to it through the API server is found again a little
+// later still, and rights take a moment to hold, or not to.
 func ask[T any](t *testing.T, question func(context.Context) (T, error)) T {
 	t.Helper()
 	answer, err := backoff.Retry(t.Context(), func() (T, error) { return question(t.Context()) },

@@ -67,13 +67,10 @@ func TestPeopleNeedAKubeconfigAlone(t *testing.T) {
 	refused(t, address, "Authorization Violation")
 }
 
-// connected reaches the log and asks it something.
+// connected reaches the log and asks it something. Rights that were given hold a little later.
 func connected(t *testing.T, address ringfence.Address) {
 	t.Helper()
-	store, err := address.Connect(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := ask(t, address.Connect)
 	defer store.Close()
 	if _, err := store.Log.Usage(t.Context()); err != nil {
 		t.Error(err)
@@ -86,20 +83,24 @@ func connected(t *testing.T, address ringfence.Address) {
 	}
 }
 
-// refused wants the words of why.
+// refused wants the words of why. Rights that were taken away hold a little longer.
 func refused(t *testing.T, address ringfence.Address, words ...string) {
 	t.Helper()
 	address.Patience = 10 * time.Second
-	store, err := address.Connect(t.Context())
-	if err == nil {
-		store.Close()
-		t.Fatalf("connected, want %q", words)
-	}
-	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("%q does not say %q", err, word)
+	refusal := ask(t, func(ctx context.Context) (error, error) {
+		store, err := address.Connect(ctx)
+		if err == nil {
+			store.Close()
+			return nil, fmt.Errorf("connected, want %q", words)
 		}
-	}
+		for _, word := range words {
+			if !strings.Contains(err.Error(), word) {
+				return nil, fmt.Errorf("%w: it does not say %q", err, word)
+			}
+		}
+		return err, nil
+	})
+	t.Logf("refused: %v", refusal)
 }
 
 // installSecured installs the chart with a certificate that the test makes, and waits for policy-store.
