@@ -219,23 +219,45 @@ func (l *Log) skip(ctx context.Context, subject string, sequence uint64, err err
 	zerolog.Ctx(ctx).Error().Err(err).Str("subject", subject).Uint64("sequence", sequence).Msg("skipped what cannot be decoded")
 }
 
+// behindFor is how long a server of a cluster may answer with less than was acknowledged: one that was away, and does not know
+// yet that it is not up to date.
+const behindFor = 15 * time.Second
+
 // verify compares the incarnation with the stream's and gives the state of the facts.
 func (l *Log) verify(ctx context.Context) (jetstream.StreamState, error) {
-	acknowledged := l.acknowledged.Load()
-	info, err := l.info(ctx, streamFacts)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return jetstream.StreamState{}, fmt.Errorf("%w: %s is gone", ErrIncarnation, l.incarnation)
+	return l.verifyTo(ctx, l.acknowledged.Load())
+}
+
+// verifyTo is verify for a log that is known to have reached a sequence.
+func (l *Log) verifyTo(ctx context.Context, known uint64) (jetstream.StreamState, error) {
+	wait := patience()
+	for end := time.Now().Add(behindFor); ; {
+		info, err := l.info(ctx, streamFacts)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return jetstream.StreamState{}, fmt.Errorf("%w: %s is gone", ErrIncarnation, l.incarnation)
+		}
+		if err != nil {
+			return jetstream.StreamState{}, err
+		}
+		if now := info.Config.Metadata[incarnationKey]; now != l.incarnation {
+			return jetstream.StreamState{}, fmt.Errorf("%w: %s took the place of %s", ErrIncarnation, now, l.incarnation)
+		}
+		if info.State.LastSeq >= known {
+			return info.State, nil
+		}
+		if info.Config.Replicas <= 1 || time.Now().After(end) {
+			return jetstream.StreamState{}, fmt.Errorf("%w: sequence %d was acknowledged and it ends at %d", ErrGap, known, info.State.LastSeq)
+		}
+		if !pause(ctx, wait.NextBackOff()) {
+			return jetstream.StreamState{}, ctx.Err()
+		}
 	}
-	if err != nil {
-		return jetstream.StreamState{}, err
-	}
-	if now := info.Config.Metadata[incarnationKey]; now != l.incarnation {
-		return jetstream.StreamState{}, fmt.Errorf("%w: %s took the place of %s", ErrIncarnation, now, l.incarnation)
-	}
-	if info.State.LastSeq < acknowledged {
-		return jetstream.StreamState{}, fmt.Errorf("%w: sequence %d was acknowledged and it ends at %d", ErrGap, acknowledged, info.State.LastSeq)
-	}
-	return info.State, nil
+}
+
+// Reaches gives the sequence of the newest fact of a log that is known to have reached one; ErrGap where it does not any more.
+func (l *Log) Reaches(ctx context.Context, known uint64) (uint64, error) {
+	state, err := l.verifyTo(ctx, max(known, l.acknowledged.Load()))
+	return state.LastSeq, err
 }
 
 // LastSequence is the sequence of the newest fact, 0 when there was none yet.

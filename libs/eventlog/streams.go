@@ -36,11 +36,11 @@ type Sizes struct {
 func (s Sizes) percent(p int64) int64 { return s.Bytes / 100 * p }
 
 // replicated gives a stream as many copies as are asked for. Its writes are then settled among the servers: what may be
-// written later by one cannot be.
+// written later by one cannot be. Copies are not compressed: a server that was away has to catch up before another may go.
 func (s Sizes) replicated(cfg jetstream.StreamConfig) jetstream.StreamConfig {
 	cfg.Replicas = max(s.Replicas, 1)
 	if cfg.Replicas > 1 {
-		cfg.PersistMode = jetstream.DefaultPersistMode
+		cfg.PersistMode, cfg.Compression = jetstream.DefaultPersistMode, jetstream.NoCompression
 	}
 	return cfg
 }

@@ -135,12 +135,9 @@ func (f *folder) run(ctx context.Context) error {
 // read gives what is in the log, then the news that this is all, then what comes. The end is told by the log's last
 // sequence, whether or not the fact there can be decoded.
 func (f *folder) read(ctx context.Context, from uint64, give func(event) error) error {
-	last, err := f.log.LastSequence(ctx)
+	last, err := f.log.Reaches(ctx, f.known)
 	if err != nil {
 		return err
-	}
-	if last < f.known {
-		return fmt.Errorf("%w: it had reached sequence %d and ends at %d", eventlog.ErrGap, f.known, last)
 	}
 	for e, err := range f.log.Read(ctx, from, max(last, 1)) {
 		if err == nil {
