@@ -31,12 +31,12 @@ func (h *host) scrub(ctx context.Context, replace context.CancelCauseFunc) {
 			h.log.Error().Err(err).Msg("the log's files cannot be scrubbed; the next round tries again")
 			continue
 		}
-		h.metrics.scrubbed.SetToCurrentTime()
 		if damaged {
 			h.metrics.damage.Inc()
 			replace(errRestart)
 			return
 		}
+		h.metrics.scrubbed.SetToCurrentTime()
 	}
 }
 
