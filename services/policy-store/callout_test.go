@@ -49,7 +49,7 @@ func startSecuredCluster(t *testing.T, change ...func(*Config)) (*secured, *nats
 		cfg.LogURL, cfg.External = c.url(), External{NATSMode: external, Replicas: 3, KeysDir: keys}
 	}}, change...)...)
 	for _, says := range []string{"ask here about their clients", "the log of an external NATS cluster is in use"} {
-		eventually(t, func() error {
+		elected(t, func() error {
 			if !strings.Contains(s.said.String(), says) {
 				return fmt.Errorf("policy-store does not say %q", says)
 			}
@@ -124,7 +124,7 @@ func TestAnOperatorsOwnUsersNeedNoPolicyStore(t *testing.T) {
 	}
 	mixed := strings.Replace(rights.String(), "accounts {\n", "accounts {\n  OTHER { users: [ { user: jane, password: secret } ] }\n", 1)
 	c := startClusterWith(t, mixed)
-	eventually(t, func() error {
+	elected(t, func() error {
 		nc, err := nats.Connect(c.url(), nats.UserInfo("jane", "secret"), nats.NoReconnect())
 		if err == nil {
 			nc.Close()
@@ -409,11 +409,11 @@ func sessionKeepsInbox(t *testing.T, s *secured) {
 	}
 	first, _ := session(identitytest.Claims{Service: access.Viewer}, "secret")
 	next, _ := session(identitytest.Claims{Service: access.Viewer, From: time.Now().Add(-time.Minute)}, "secret")
-	eventually(t, func() error { return errors.Join(asks(first), asks(next)) })
+	elected(t, func() error { return errors.Join(asks(first), asks(next)) })
 	other, said := session(identitytest.Claims{Service: access.Viewer}, "another secret")
 	_, err := other.SubscribeSync(eventlog.InboxPrefix(eventlog.ViewerName(identity.Fingerprint("secret"))) + ".>")
 	must(t, errors.Join(err, other.Flush()))
-	eventually(t, func() error {
+	elected(t, func() error {
 		if !strings.Contains(strings.ToLower(said.String()), "permissions violation for subscription") {
 			return errors.New("it may listen to another's inbox")
 		}

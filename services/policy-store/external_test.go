@@ -114,7 +114,7 @@ func (c *natsCluster) leader(nc *nats.Conn) (leader int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	eventually(c.t, func() error {
+	elected(c.t, func() error {
 		stream, err := js.Stream(c.t.Context(), "FACTS")
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func TestAnExternalClusterHostsTheLog(t *testing.T) {
 	c := startCluster(t)
 	p := startProcess(t, t.TempDir(), func(config *childConfig) { config.External = c.url() })
 	var log *eventlog.Log
-	eventually(t, func() (err error) {
+	elected(t, func() (err error) {
 		nc := c.conn("test")
 		if log, err = eventlog.Open(t.Context(), nc); err != nil {
 			nc.Close()
@@ -169,13 +169,13 @@ func TestAnExternalClusterHostsTheLog(t *testing.T) {
 	// The service itself is killed, and goes on from what the cluster holds.
 	p.kill()
 	p.start()
-	eventually(t, func() error { _, err := watcher.Publish(t.Context(), pod(3)); return err })
+	elected(t, func() error { _, err := watcher.Publish(t.Context(), pod(3)); return err })
 	f.holds(3)
 	last, err := log.LastSequence(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
+	elected(t, func() error {
 		if s := p.status(operator); s.Sequence != last || s.Incarnation != log.Incarnation() {
 			return fmt.Errorf("status %+v, want sequence %d", s, last)
 		}

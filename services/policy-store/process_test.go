@@ -222,6 +222,13 @@ func eventually(t *testing.T, check func() error) {
 	within(t, 30*time.Second, check)
 }
 
+// elected waits for what a cluster of servers does once it has elected, which takes it up to ten seconds a time, and more
+// on a machine with much else to do.
+func elected(t *testing.T, check func() error) {
+	t.Helper()
+	within(t, 2*time.Minute, check)
+}
+
 func within(t *testing.T, patience time.Duration, check func() error) {
 	t.Helper()
 	var err error
