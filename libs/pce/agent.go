@@ -38,6 +38,8 @@ type ClusterDetails struct {
 	ClusterMode      string        `json:"cluster_mode"`
 	KubelinkVersion  string        `json:"kubelink_version"`
 	Nodes            []ClusterNode `json:"nodes"`
+	// Components gives the versions of the cluster's parts by name, enforcers by their oldest.
+	Components map[string]string `json:"component_versions,omitempty"`
 }
 
 // ReportCluster replaces what the console knows of the cluster itself.
@@ -74,26 +76,22 @@ func (r BulkResult) Err() error {
 
 // CreateWorkloads reports new workloads: at most MaxBulk. An item that exists already is updated.
 func (a *Agent) CreateWorkloads(ctx context.Context, items []KubernetesWorkload) ([]BulkResult, error) {
-	return a.bulk(ctx, "bulk_create", items)
+	return a.bulk(ctx, "kubernetes_workloads/bulk_create", items)
 }
 
 // UpdateWorkloads reports changed workloads by href: at most MaxBulk.
 func (a *Agent) UpdateWorkloads(ctx context.Context, items []KubernetesWorkload) ([]BulkResult, error) {
-	return a.bulk(ctx, "bulk_update", items)
+	return a.bulk(ctx, "kubernetes_workloads/bulk_update", items)
 }
 
 // DeleteWorkloads reports workloads gone by href: at most MaxBulk.
 func (a *Agent) DeleteWorkloads(ctx context.Context, hrefs []string) ([]BulkResult, error) {
-	items := make([]Ref, len(hrefs))
-	for i, href := range hrefs {
-		items[i].Href = href
-	}
-	return a.bulk(ctx, "bulk_delete", items)
+	return a.bulk(ctx, "kubernetes_workloads/bulk_delete", refs(hrefs))
 }
 
-func (a *Agent) bulk(ctx context.Context, verb string, items any) ([]BulkResult, error) {
+func (a *Agent) bulk(ctx context.Context, call string, items any) ([]BulkResult, error) {
 	var results []BulkResult
-	return results, a.client.call(ctx, http.MethodPut, a.path("kubernetes_workloads/"+verb), items, &results)
+	return results, a.client.call(ctx, http.MethodPut, a.path(call), items, &results)
 }
 
 // PolicyApplied is the body of SecurityPolicyApplied.

@@ -65,16 +65,18 @@ type LabelRef struct {
 
 // KubernetesWorkload is a top-level controller of pods, or a Service, of a cluster.
 type KubernetesWorkload struct {
-	Href                    string             `json:"href,omitempty"`
-	Name                    string             `json:"name"`
-	Kind                    string             `json:"kind"`
-	Namespace               string             `json:"namespace"`
-	Labels                  []Label            `json:"labels,omitempty"`
-	EnforcementMode         string             `json:"enforcement_mode,omitempty"`
-	VisibilityLevel         string             `json:"visibility_level,omitempty"`
-	SecurityPolicySyncState string             `json:"security_policy_sync_state,omitempty"`
-	ContainerCluster        *Ref               `json:"container_cluster,omitempty"`
-	Metadata                KubernetesMetadata `json:"metadata,omitzero"`
+	Href                    string  `json:"href,omitempty"`
+	Name                    string  `json:"name"`
+	Kind                    string  `json:"kind"`
+	Namespace               string  `json:"namespace"`
+	Labels                  []Label `json:"labels,omitempty"`
+	EnforcementMode         string  `json:"enforcement_mode,omitempty"`
+	VisibilityLevel         string  `json:"visibility_level,omitempty"`
+	SecurityPolicySyncState string  `json:"security_policy_sync_state,omitempty"`
+	ContainerCluster        *Ref    `json:"container_cluster,omitempty"`
+	// Interfaces are the addresses of its pods, only where they are asked for by meta.illumio.podIPObservability.
+	Interfaces []Interface        `json:"interfaces,omitempty"`
+	Metadata   KubernetesMetadata `json:"metadata,omitzero"`
 }
 
 // KubernetesMetadata is what the cluster said of the object: only labels and annotations that matter to policy.
