@@ -93,6 +93,15 @@ func KindOf(err error) Kind {
 	return ""
 }
 
+// StatusOf returns the HTTP status of the first [Error] in err's chain, 0 where no answer came.
+func StatusOf(err error) int {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
+}
+
 // RetryAfter returns how long the console asked to wait before the next call, 0 where it did not say.
 func RetryAfter(err error) time.Duration {
 	var e *Error
