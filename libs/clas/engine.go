@@ -62,6 +62,9 @@ func New() *Engine {
 // Sequence is the highest place in the log that was applied, refused facts included.
 func (e *Engine) Sequence() uint64 { return e.sequence }
 
+// Link is what the log says of the link to the console, nil while nothing is known. It must not be changed.
+func (e *Engine) Link() *ringfencev1.PceLink { return e.link.message }
+
 // Apply takes in the fact at a place in the log. Facts come in the order of the log; one at or before the place reached is a
 // repeat and changes nothing. An error names the object and the field; the fact is then as if it had never been, but for Sequence.
 // Of a pod's fact nothing is kept, not even a text: it may be changed once Apply has returned.
