@@ -223,7 +223,7 @@ func (e *Engine) putSettings(s subject, sequence uint64, m *ringfencev1.Settings
 	if err := checkSettings(m); err != nil {
 		return err
 	}
-	e.takeSettings(settings{message: m, sequence: sequence, legacy: m.GetClusterMode() == "legacy",
+	e.takeSettings(settings{message: m, sequence: sequence, legacy: m.GetClusterMode() == "legacy", unpaired: m.GetClusterMode() == "unpair",
 		perWorkload: m.PolicyLabelSetEnable != nil && !m.GetPolicyLabelSetEnable(), noDegraded: m.GetDisableDegradedMode(),
 		fail: m.GetDegradedModePolicyFail(), start: m.GetStartPolicy()})
 	return nil
@@ -255,6 +255,9 @@ func (e *Engine) takeSettings(next settings) {
 		for set := range e.provision.ruleSets() {
 			set.invalidate(e)
 		}
+	}
+	if before.unpaired != next.unpaired {
+		e.relabelAll()
 	}
 	if before.perWorkload != next.perWorkload {
 		e.cluster.pods.all(func(p *pod) {

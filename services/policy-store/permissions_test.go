@@ -148,7 +148,7 @@ func parties(s *secured) []party {
 		{
 			name: "policy-store", client: own("policy-store", keyStore), inbox: "_INBOX.policy-store",
 			publish: []string{"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*", "facts.ctl.link", "$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>", "$JS.API.INFO", "$JS.SNAPSHOT.>"},
-			listen:  []string{"query.>", "$SRV.>", "status.>", "alive.*"},
+			listen:  []string{"query.>", "$SRV.>", "status.>", "alive.>"},
 		},
 	}
 	if s.host.keys != nil { // what else policy-store is, to an external cluster
