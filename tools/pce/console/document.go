@@ -52,6 +52,17 @@ func (d document) set(field string, value any) document {
 	return d.merge(document{field: encoded})
 }
 
+// otherwise gives d with these values where it has none, or null.
+func (d document) otherwise(values map[string]any) document {
+	full := d.merge(nil)
+	for field, value := range values {
+		if len(full[field]) == 0 || string(full[field]) == "null" {
+			full = full.set(field, value)
+		}
+	}
+	return full
+}
+
 // text is the value of a string field, or "" where it is something else.
 func (d document) text(field string) string {
 	var s string

@@ -24,6 +24,10 @@ const (
 	tablePairing   = "pairing_profiles"
 	tablePairKeys  = "pairing_keys"
 	tableKeys      = "api_keys"
+	// tableMachines are the public API's workloads: machines that a VEN manages, or that somebody told the console of.
+	// tableWorkloads are those of Kubernetes.
+	tableMachines = "workloads"
+	tableVENs     = "vens"
 )
 
 const (
