@@ -266,3 +266,13 @@ func TestRuleSearch(t *testing.T) {
 		t.Fatalf("job %v gave %v", job, list)
 	}
 }
+
+// Kinds that the console has none of are empty lists, for clients that load everything.
+func TestWhatThereIsNoneOf(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/networks", "/security_principals", "/sec_policy/draft/virtual_servers", "/sec_policy/active/secure_connect_gateways"} {
+		if list := w.do("GET", path+"?max_results=0", nil); string(list.body) != "[]" || list.header.Get("X-Total-Count") != "0" {
+			t.Errorf("%s: %d %s", path, list.status, list.body)
+		}
+	}
+}
