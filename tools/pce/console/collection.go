@@ -42,6 +42,12 @@ func (k kind) locate(s *state, r request) (place, error) {
 		}
 		at.owner = cluster
 	}
+	if user := r.PathValue("user"); user != "" {
+		if s.get(tableUsers, user) == nil {
+			return at, notFound(hrefOf(tableUsers, user, ""))
+		}
+		at.owner = user
+	}
 	return at, nil
 }
 
@@ -109,7 +115,7 @@ func (c *Console) items(s *state, k kind, r request) ([]rendered, error) {
 
 // shows keeps a cluster to its own workloads and to itself.
 func (at place) shows(o *record, r request) bool {
-	if at.kind.table == tableWorkloads {
+	if at.kind.table == tableWorkloads || at.kind.table == tableContainers {
 		return r.who.cluster == "" || o.Owner == r.who.cluster
 	}
 	return o.Owner == at.owner
@@ -346,17 +352,20 @@ func (at place) delete(t *transaction, id string, force bool) error {
 	return nil
 }
 
-// removeNow removes an unversioned object and, with a cluster, what belongs to it.
+// removeNow removes an unversioned object with what belongs to it.
 func (at place) removeNow(t *transaction, id string) {
 	t.remove(at.table, id)
-	if at.kind.table != tableClusters {
-		return
-	}
-	for _, table := range []string{tableProfiles, tableWorkloads} {
+	for _, table := range belongings[at.kind.table] {
 		for owned := range t.state.owned(table, id) {
 			t.remove(table, owned)
 		}
 	}
+}
+
+// belongings go with the object that owns them.
+var belongings = map[string][]string{
+	tableClusters: {tableProfiles, tableWorkloads, tableContainers},
+	tableUsers:    {tableKeys},
 }
 
 // userOf finds an object that refers to href, or "". What takes effect at once must not be missed by the active policy

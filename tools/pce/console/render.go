@@ -22,6 +22,10 @@ func (s *state) render(table, id string, agents *agents) rendered {
 		s.decorateProfile(out, r)
 	case tableWorkloads:
 		s.decorateWorkload(out, r)
+	case tableContainers:
+		s.decorateWorkload(out, r)
+	case tableKeys:
+		decorateKey(out, id)
 	case tableRuleSets, tableRules, tableDenyRules, tableIPLists, tableServices:
 		out["update_type"] = nil
 		if strings.HasPrefix(table, draftTables) {

@@ -6,8 +6,13 @@ import "net/http"
 func (c *Console) routes() {
 	const orgs = "/orgs/{org}"
 	c.route(anyone, "GET /health", c.health)
-	c.route(anyone, "GET /product_version", c.productVersion)
-	c.route(users, "GET "+orgs+"/events", c.events)
+	c.route(anyone, "GET /product_version", func(request) (response, error) { return ok(productVersion()), nil })
+	c.route(anyone, "GET /noop", func(request) (response, error) { return noContent, nil })
+	c.userRoutes()
+	c.settingsRoutes()
+	c.route(readers, "GET "+orgs, c.organisation)
+	c.route(users, "GET "+orgs+"/events", c.listEvents)
+	c.route(users, "GET "+orgs+"/events/{id}", c.readEvent)
 	c.route(readers, "GET "+orgs+"/jobs/{id}", c.jobs.status)
 	c.route(readers, "GET "+orgs+"/datafiles/{id}", c.jobs.fetch)
 
@@ -24,6 +29,8 @@ func (c *Console) routes() {
 	workloads := kind{table: tableWorkloads, exact: []string{"namespace", "kind"}, substring: []string{"name"}}
 	c.route(readers, "GET "+orgs+"/kubernetes_workloads", c.list(workloads))
 	c.route(readers, "GET "+orgs+"/kubernetes_workloads/{id}", c.read(workloads))
+	c.route(readers, "GET "+orgs+"/container_workloads", c.list(containers))
+	c.route(readers, "GET "+orgs+"/container_workloads/{id}", c.read(containers))
 
 	c.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c.write(w, r, c.failure(r, notFound(r.Method+" "+r.URL.Path)))
