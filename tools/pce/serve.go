@@ -35,7 +35,8 @@ type Config struct {
 	APIKey    string `help:"API key that is to exist; one is made and printed at first start where empty." env:"PCE_API_KEY"`
 	APISecret string `help:"Secret of the API key, at least 16 characters." env:"PCE_API_SECRET"`
 
-	RequestsAMinute int `help:"Requests that one API key or session may make a minute; 0 for any number. Clusters are not limited." name:"requests-a-minute" default:"500" env:"PCE_REQUESTS_A_MINUTE"`
+	TrafficMiB      int64 `help:"Room for flows, in MiB; when it is used up, the oldest go." name:"traffic-mib" default:"256" env:"PCE_TRAFFIC_MIB"`
+	RequestsAMinute int   `help:"Requests that one API key or session may make a minute; 0 for any number. Clusters are not limited." name:"requests-a-minute" default:"500" env:"PCE_REQUESTS_A_MINUTE"`
 }
 
 // stopWithin bounds how long open requests may take when the console stops; long polls are cut at once.
@@ -66,7 +67,7 @@ func (c *Console) Close() { c.journal.Close() }
 
 // Run serves the console until ctx ends. It calls ready, where not nil, with the address once it answers.
 func Run(ctx context.Context, config Config, log zerolog.Logger, ready func(net.Addr)) error {
-	c, err := Open(ctx, config.Data, log, console.LimitRequests(config.RequestsAMinute))
+	c, err := Open(ctx, config.Data, log, console.LimitRequests(config.RequestsAMinute), console.TrafficRoom(config.TrafficMiB))
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ func (c *Console) agentAPI() {
 	c.agentRoute("PUT agent/v1/container_workloads/bulk_update", c.reportContainers)
 	c.agentRoute("PUT agent/v1/container_workloads/bulk_delete", c.deleteContainers)
 	c.agentRoute("PUT agent/v1/events/bulk_create", c.reportEvents)
+	c.agentRoute("PUT agent/v1/traffic_flows/bulk_create", c.reportFlows)
 	c.agentRoute("PUT security_policy_applied", c.policyApplied)
 	c.agentRoute("PUT security_policy_acks", c.policyAcks)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ringfence/ringfence/tools/pce/journal"
+	"github.com/ringfence/ringfence/tools/pce/traffic"
 )
 
 // Console is the policy console as an HTTP handler over a journal. It is safe for concurrent use.
@@ -23,8 +24,12 @@ type Console struct {
 	sessions *sessions
 	requests *window
 	unpairs  *window
+	traffic  *traffic.Store
+	queries  *trafficQueries
 	log      zerolog.Logger
 	mux      *http.ServeMux
+
+	trafficMiB int64
 }
 
 // Option changes how a console serves.
@@ -39,12 +44,20 @@ func Open(ctx context.Context, j *journal.Journal, log zerolog.Logger, options .
 	}
 	c := &Console{
 		store: s, jobs: newJobs(), agents: newAgents(), sessions: newSessions(),
-		requests: newWindow(0), unpairs: newWindow(0), log: log, mux: http.NewServeMux(),
+		requests: newWindow(0), unpairs: newWindow(0), queries: newTrafficQueries(),
+		log: log, mux: http.NewServeMux(),
 	}
 	for _, option := range options {
 		option(c)
 	}
 	if c.notes, err = openNotes(ctx, j); err != nil {
+		return nil, err
+	}
+	flows, err := j.Ring(ctx, flowsRing, c.trafficMiB)
+	if err != nil {
+		return nil, err
+	}
+	if c.traffic, err = traffic.Open(ctx, flows); err != nil {
 		return nil, err
 	}
 	if err := c.bootstrap(ctx); err != nil {
@@ -72,6 +85,9 @@ type response struct {
 	header map[string]string
 	body   any
 }
+
+// stream is a body that writes itself, as JSON.
+type stream func(io.Writer) error
 
 var noContent = response{status: http.StatusNoContent}
 
@@ -149,6 +165,14 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, answer response)
 	}
 	if answer.body == nil {
 		w.WriteHeader(answer.status)
+		return
+	}
+	if large, isLarge := answer.body.(stream); isLarge {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(answer.status)
+		if err := large(w); err != nil { // the client sees an answer that ends early
+			c.log.Warn().Err(err).Str("path", r.URL.Path).Msg("an answer broke off")
+		}
 		return
 	}
 	encoded, err := json.Marshal(answer.body)

@@ -25,6 +25,7 @@ func (c *Console) routes() {
 	c.policyRoutes(orgs + "/sec_policy")
 	c.clusterRoutes(orgs + "/container_clusters")
 	c.agentAPI()
+	c.trafficRoutes(orgs)
 
 	workloads := kind{table: tableWorkloads, exact: []string{"namespace", "kind"}, substring: []string{"name"}}
 	c.route(readers, "GET "+orgs+"/kubernetes_workloads", c.list(workloads))

@@ -17,8 +17,18 @@ type Ring struct {
 	stream jetstream.Stream
 }
 
-// Ring opens the ring of this name, making it where there is none, with room for mib MiB.
+// ringMiB is the room of a new ring where none is given.
+const ringMiB = 256
+
+// Ring opens the ring of this name, making it where there is none, with room for mib MiB. Where mib is 0 it keeps the room that
+// it has.
 func (j *Journal) Ring(ctx context.Context, name string, mib int64) (*Ring, error) {
+	if mib == 0 {
+		if s, err := j.js.Stream(ctx, name); err == nil {
+			return &Ring{name: name, js: j.js, stream: s}, nil
+		}
+		mib = ringMiB
+	}
 	s, err := j.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: name, Subjects: []string{"ring." + name}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
 		Discard: jetstream.DiscardOld, MaxBytes: mib << 20, AllowDirect: true,
