@@ -1,8 +1,6 @@
 package console
 
-import (
-	"net/http"
-)
+import ()
 
 // health never says that something is wrong by its status: that is how the public API does it.
 func (c *Console) health(r request) (response, error) {
@@ -19,21 +17,4 @@ func productVersion() map[string]string {
 	return map[string]string{
 		"version": Version, "build": "ringfence", "short_display": Version, "long_display": Version + "-ringfence",
 	}
-}
-
-func (c *Console) dimensions(r request) (response, error) {
-	items := make([]rendered, len(dimensions))
-	for i, d := range dimensions {
-		items[i] = rendered{"href": d.Href, "key": d.Key, "display_name": d.DisplayName, "caps": []string{}}
-	}
-	return c.answerList(r, items)
-}
-
-func (c *Console) dimension(r request) (response, error) {
-	for _, d := range dimensions {
-		if d.Key == r.PathValue("id") {
-			return response{status: http.StatusOK, body: d}, nil
-		}
-	}
-	return response{}, notFound(org + "/label_dimensions/" + r.PathValue("id"))
 }

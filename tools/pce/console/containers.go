@@ -70,10 +70,7 @@ func (t *transaction) putReported(table, cluster string, ids map[string]string, 
 
 // updateWhereNew merges fields into an object, unless all of them are there already.
 func (t *transaction) updateWhereNew(table, id string, fields document) {
-	r := t.state.get(table, id)
-	if r == nil { // made by the same edit
-		return
-	}
+	r := t.get(table, id)
 	for field, value := range fields {
 		if !bytes.Equal(r.Doc[field], value) {
 			t.update(table, id, r.Doc.merge(fields))

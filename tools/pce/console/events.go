@@ -26,11 +26,11 @@ type event struct {
 	Author string `json:"author,omitempty"`
 	Node   string `json:"node,omitempty"`
 
-	Severity string   `json:"severity"`
-	Status   string   `json:"status"`
-	Message  string   `json:"message,omitempty"`
-	Action   *action  `json:"action,omitempty"`
-	Changes  []change `json:"-"`
+	Severity string           `json:"severity"`
+	Status   string           `json:"status"`
+	Message  string           `json:"message,omitempty"`
+	Action   *action          `json:"action,omitempty"`
+	Changes  []resourceChange `json:"-"`
 }
 
 const (
@@ -93,8 +93,8 @@ func eventID(edit uint64) string {
 
 func eventHref(id string) string { return org + "/events/" + id }
 
-// change is what an edit did to one object.
-type change struct {
+// resourceChange is what an edit did to one object.
+type resourceChange struct {
 	table, id, owner string
 	kind             string // create, update or delete
 	fields           map[string]beforeAfter
@@ -122,7 +122,7 @@ const (
 func (s *state) describe(number uint64, e *edit) event {
 	out := event{ID: eventID(number), Kind: e.Event, At: e.At, Author: e.Author, Severity: info, Status: success, Action: e.Action}
 	for _, p := range e.Put[:min(len(e.Put), changesShown)] {
-		made := change{table: p.Table, id: p.ID, owner: p.Record.Owner, kind: "create"}
+		made := resourceChange{table: p.Table, id: p.ID, owner: p.Record.Owner, kind: "create"}
 		var before document
 		if r := s.get(p.Table, p.ID); r != nil {
 			made.kind, before = "update", r.Doc
@@ -134,7 +134,7 @@ func (s *state) describe(number uint64, e *edit) event {
 		out.Changes = append(out.Changes, made)
 	}
 	for _, k := range e.Remove[:min(len(e.Remove), changesShown-len(out.Changes))] {
-		gone := change{table: k.Table, id: k.ID, kind: "delete"}
+		gone := resourceChange{table: k.Table, id: k.ID, kind: "delete"}
 		if r := s.get(k.Table, k.ID); r != nil {
 			gone.owner, gone.fields = r.Owner, differences(r.Doc, nil)
 		}

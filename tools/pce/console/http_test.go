@@ -67,18 +67,28 @@ func TestConventions(t *testing.T) {
 	_ = resp.Body.Close()
 }
 
-// call sends a request signed by sign and gives its status and body.
-func (w *world) call(method, path string, body any, sign func(*http.Request)) (*http.Response, []byte) {
+// reply is an answer, read whole.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends a request as the test's user; the path is below the organisation.
+func (w *world) do(method, path string, body any, header ...string) reply {
 	w.t.Helper()
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+"/api/v2"+path, bytes.NewReader(encoded))
+	req, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+"/api/v2/orgs/1"+path, bytes.NewReader(encoded))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	sign(req)
+	req.SetBasicAuth(testKey, testSecret)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
@@ -88,31 +98,5 @@ func (w *world) call(method, path string, body any, sign func(*http.Request)) (*
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return resp, answer
-}
-
-func basic(name, secret string) func(*http.Request) {
-	return func(r *http.Request) { r.SetBasicAuth(name, secret) }
-}
-
-func nobody(*http.Request) {}
-
-// answered sends a request as the test's user, expects the status and decodes the answer into out where that is not nil.
-func (w *world) answered(status int, method, path string, body, out any) {
-	w.t.Helper()
-	w.answeredTo(basic(testKey, testSecret), status, method, path, body, out)
-}
-
-func (w *world) answeredTo(sign func(*http.Request), status int, method, path string, body, out any) {
-	w.t.Helper()
-	resp, answer := w.call(method, path, body, sign)
-	if resp.StatusCode != status {
-		w.t.Fatalf("%s %s: %d %s, want %d", method, path, resp.StatusCode, answer, status)
-	}
-	if out == nil {
-		return
-	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		w.t.Fatalf("%s %s: %v in %s", method, path, err, answer)
-	}
+	return reply{resp.StatusCode, resp.Header, answer}
 }

@@ -38,7 +38,7 @@ func (t *transaction) ensureLabel(known map[string]string, l pce.Label) pce.Bulk
 		return pce.BulkResult{Href: hrefOf(tableLabels, id, ""), Status: "unchanged"}
 	}
 	switch {
-	case !isDimension(l.Key):
+	case !t.state.isDimension(l.Key):
 		return refusedItem("", invalid("key", "%q is not the key of a label dimension", l.Key))
 	case strings.TrimSpace(l.Value) == "":
 		return refusedItem("", invalid("value", "must not be empty"))

@@ -11,7 +11,7 @@ import (
 // people are the users of the console. All of them may do everything.
 var people = kind{table: tableUsers, event: "user", substring: []string{"username", "full_name"}, exact: []string{"type"}, check: checkUser}
 
-var apiKeys = kind{table: tableKeys, event: "api_key", substring: []string{"name"}, check: checkKey}
+var apiKeys = kind{table: tableKeys, event: "api_key", owner: "user", substring: []string{"name"}, check: checkKey}
 
 // passwordField holds the bcrypt hash of a password.
 const passwordField = "_password_bcrypt"
