@@ -419,6 +419,9 @@ func (at place) removeNow(t *transaction, id string) {
 		for _, machine := range ordered(t.state.owned(tableMachines, id)) {
 			t.unpair(machine)
 		}
+		for _, service := range ordered(t.state.owned(activeTables+tableVirtual, id)) {
+			t.removeClusterService(service)
+		}
 	}
 	for _, table := range belongings[at.kind.table] {
 		for _, owned := range ordered(t.state.owned(table, id)) {

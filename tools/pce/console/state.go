@@ -177,6 +177,8 @@ func (s *state) note(number uint64, author, table, owner string) {
 	switch table {
 	case tableLabels, tablePairing, tableDimensions, tableMachines, tableBindings:
 		s.organisationAt.note(number, author)
+	case activeTables + tableVirtual: // a cluster's own, which are active without being provisioned
+		s.policyAt.note(number, author)
 	case tableProfiles:
 		s.profilesAt[owner] = number
 	}

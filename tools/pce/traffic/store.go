@@ -116,6 +116,18 @@ func (s *Store) record(b batch, flows []pce.FlowSummary) ([]byte, error) {
 	return s.compress.EncodeAll(body, append(head, '\n')), nil
 }
 
+// Last is what a cluster called the newest of its batches that are kept, "" where there is none.
+func (s *Store) Last(cluster string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range slices.Backward(s.batches) {
+		if b.Cluster == cluster {
+			return b.Name
+		}
+	}
+	return ""
+}
+
 func (s *Store) has(b batch) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
