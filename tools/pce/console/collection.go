@@ -131,7 +131,9 @@ func (at place) shows(o *record, r request) bool {
 }
 
 // async tells whether the asker wants a job.
-func (r request) async() bool { return slices.Contains(r.Header.Values("Prefer"), "respond-async") }
+func (r request) async() bool {
+	return slices.ContainsFunc(r.Header.Values("Prefer"), func(v string) bool { return strings.Contains(v, "respond-async") })
+}
 
 // limit is how many objects are to be answered with.
 func (r request) limit() (int, error) {

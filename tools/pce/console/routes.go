@@ -85,6 +85,7 @@ func (c *Console) policyRoutes(policy string) {
 	c.route(users, "PUT "+policy+"/delete", c.revert)
 	c.route(users, "POST "+policy+"/draft/dependencies", c.dependencies)
 	c.route(readers, "GET "+policy+"/{version}", c.version)
+	c.route(readers, "POST "+policy+"/{version}/rule_search", c.searchRules)
 	c.firewallRoutes(policy + "/{version}/firewall_settings")
 	for path, k := range map[string]kind{
 		"/ip_lists": ipLists, "/services": services, "/rule_sets": ruleSets, "/label_groups": groups,
@@ -103,4 +104,6 @@ func (c *Console) clusterRoutes(path string) {
 	c.route(users, "PUT "+path+"/{cluster}", c.updateCluster)
 	c.route(users, "DELETE "+path+"/{cluster}", inCluster(c.remove(clusters)))
 	c.collection(path+"/{cluster}/container_workload_profiles", profiles, owners, users)
+	c.route(users, "PUT "+path+"/{cluster}/container_workload_profiles/update", c.updateProfiles)
+	c.route(owners, "GET "+path+"/{cluster}/service_backends", c.serviceBackends)
 }
