@@ -53,11 +53,11 @@ const maxExpanded = 64 << 20
 
 // Open reads what batches the ring keeps.
 func Open(ctx context.Context, ring Ring) (*Store, error) {
-	compress, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	compress, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("traffic store: %w", err)
 	}
-	expand, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxExpanded))
+	expand, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxExpanded))
 	if err != nil {
 		return nil, fmt.Errorf("traffic store: %w", err)
 	}
