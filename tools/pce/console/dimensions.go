@@ -77,7 +77,7 @@ func (s *state) dimensionUse(key string) map[string]bool {
 // checkDimensionGone refuses the removal of a dimension that is built in or in use.
 func (s *state) checkDimensionGone(id string, r *record) error {
 	key := r.Doc.text("key")
-	if r.CreatedBy == builtinAuthor {
+	if id == key { // those of the others are UUIDs
 		return refuse(http.StatusNotAcceptable, "label_dimension_is_built_in", "%s of key %q is built in", hrefOf(tableDimensions, id, ""), key)
 	}
 	for kind, used := range s.dimensionUse(key) {
