@@ -3,10 +3,7 @@ package console
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -24,6 +21,20 @@ const (
 	tablePairing   = "pairing_profiles"
 	tablePairKeys  = "pairing_keys"
 	tableKeys      = "api_keys"
+	tableUsers     = "users"
+	// tableContainers holds pods, for clusters that report each.
+	tableContainers = "container_workloads"
+	tableSettings   = "settings"
+	// tableMachines are the public API's workloads: machines that a VEN manages, or that somebody told the console of.
+	// tableWorkloads are those of Kubernetes.
+	tableMachines   = "workloads"
+	tableVENs       = "vens"
+	tableBindings   = "service_bindings"
+	tableDimensions = "label_dimensions"
+	tableGroups     = "label_groups"
+	tableBoundaries = "enforcement_boundaries"
+	tableVirtual    = "virtual_services"
+	tableFirewall   = "firewall_settings"
 )
 
 const (
@@ -32,7 +43,9 @@ const (
 )
 
 // provisioned are the kinds that a change set names; rules travel with their rule set.
-var provisioned = []string{tableRuleSets, tableIPLists, tableServices}
+var provisioned = []string{
+	tableRuleSets, tableIPLists, tableServices, tableGroups, tableVirtual, tableBoundaries, tableFirewall,
+}
 
 var ruleTables = []string{tableRules, tableDenyRules}
 
@@ -49,6 +62,9 @@ type record struct {
 	Deleted bool `json:"deleted,omitempty"`
 	// Revision is the number of the edit that wrote the record; a draft and its active twin are equal when theirs are.
 	Revision uint64 `json:"-"`
+	// refs are the hrefs in Doc, each once and in its draft form; number is the id where that is one.
+	refs   []string
+	number int64
 }
 
 // edit is what the journal holds: one change by one author at one time.
@@ -57,9 +73,12 @@ type edit struct {
 	Author    string     `json:"author"`
 	At        time.Time  `json:"at"`
 	LastID    int64      `json:"last_id"`
+	Action    *action    `json:"action,omitempty"`
 	Put       []put      `json:"put,omitempty"`
 	Remove    []key      `json:"remove,omitempty"`
 	Provision *provision `json:"provision,omitempty"`
+	// Revert lists drafts that become again what is active.
+	Revert []key `json:"revert,omitempty"`
 }
 
 type key struct {
@@ -87,31 +106,25 @@ type version struct {
 	author string
 }
 
-// event is an edit as the events API shows it.
-type event struct {
-	number uint64
-	kind   string
-	author string
-	at     time.Time
-}
-
-const eventsKept = 1000
-
 // state is the fold of all edits. It knows no clock, no disk and no lock.
 type state struct {
 	tables   map[string]map[string]*record
+	index    index
+	history  history
 	lastID   int64
 	last     uint64 // number of the newest edit
 	versions []version
 	events   []event
 	// numbers of the newest edits that agents wait for
-	policyAt       uint64
-	organisationAt uint64            // of what acts at once in all clusters: labels, pairing profiles
+	policyAt       latest
+	organisationAt latest            // of what acts at once in all clusters: labels, pairing profiles
 	profilesAt     map[string]uint64 // by cluster
 }
 
 func newState() *state {
-	return &state{tables: map[string]map[string]*record{}, profilesAt: map[string]uint64{}}
+	s := &state{tables: map[string]map[string]*record{}, index: newIndex(), history: history{}, profilesAt: map[string]uint64{}}
+	s.builtIn()
+	return s
 }
 
 // fold takes one record of the journal in.
@@ -131,103 +144,72 @@ func (s *state) fold(number uint64, encoded []byte) error {
 
 // apply takes one edit in. The records of the edit become the state's.
 func (s *state) apply(number uint64, e *edit) {
+	happened := s.describe(number, e)
 	s.last, s.lastID = number, e.LastID
 	for _, p := range e.Put {
+		if p.Table == tableKeys && p.Record.Owner == "" { // made before there were users
+			p.Record.Owner = builtinUser
+		}
 		p.Record.Revision = number
-		s.note(number, p.Table, p.Record.Owner)
-		s.table(p.Table)[p.ID] = p.Record
+		s.note(number, e.Author, p.Table, p.Record.Owner)
+		s.put(p.Table, p.ID, p.Record)
 	}
 	for _, k := range e.Remove {
 		if r := s.get(k.Table, k.ID); r != nil {
-			s.note(number, k.Table, r.Owner)
+			s.note(number, e.Author, k.Table, r.Owner)
 		}
-		delete(s.table(k.Table), k.ID)
+		s.drop(k.Table, k.ID)
+	}
+	for _, k := range e.Revert {
+		s.revert(k.Table, k.ID)
 	}
 	if e.Provision != nil {
 		s.provision(number, e)
 	}
-	s.events = append(s.events, event{number: number, kind: e.Event, author: e.Author, at: e.At})
-	if len(s.events) > 2*eventsKept {
-		s.events = slices.Clone(s.events[eventsKept:])
-	}
+	s.events = keepNewest(append(s.events, happened))
 }
 
-func (s *state) note(number uint64, table, owner string) {
+func (s *state) note(number uint64, author, table, owner string) {
 	switch table {
-	case tableLabels, tablePairing:
-		s.organisationAt = number
+	case tableLabels, tablePairing, tableDimensions, tableMachines, tableBindings:
+		s.organisationAt.note(number, author)
+	case activeTables + tableVirtual: // a cluster's own, which are active without being provisioned
+		s.policyAt.note(number, author)
 	case tableProfiles:
 		s.profilesAt[owner] = number
 	}
 }
 
-// provision makes the drafts that e names active.
-func (s *state) provision(number uint64, e *edit) {
-	for _, k := range e.Provision.Drafts {
-		s.activate(k.Table, k.ID)
-		if k.Table != tableRuleSets {
-			continue
-		}
-		for _, rules := range ruleTables {
-			for id := range s.owned(draftTables+rules, k.ID) {
-				s.activate(rules, id)
-			}
-		}
-	}
-	s.policyAt = number
-	s.versions = append(s.versions, version{provision: *e.Provision, at: e.At, author: e.Author})
-}
-
-func (s *state) activate(table, id string) {
-	draft := s.get(draftTables+table, id)
-	if draft == nil || draft.Deleted {
-		delete(s.table(draftTables+table), id)
-		delete(s.table(activeTables+table), id)
-		return
-	}
-	active := *draft
-	active.Doc = draft.Doc.mapHrefs(toActive)
-	s.table(activeTables + table)[id] = &active
-}
-
-func (s *state) table(name string) map[string]*record {
-	t, ok := s.tables[name]
+// put stores a record in place of the one that is there.
+func (s *state) put(table, id string, r *record) {
+	s.drop(table, id)
+	r.refs = r.Doc.references()
+	r.number, _ = strconv.ParseInt(id, 10, 64)
+	t, ok := s.tables[table]
 	if !ok {
 		t = map[string]*record{}
-		s.tables[name] = t
+		s.tables[table] = t
 	}
-	return t
+	t[id] = r
+	s.index.add(t, table, id)
+}
+
+func (s *state) drop(table, id string) {
+	if s.get(table, id) != nil {
+		s.index.remove(s.tables[table], table, id)
+		delete(s.tables[table], id)
+	}
 }
 
 func (s *state) get(table, id string) *record { return s.tables[table][id] }
 
-// owned gives the records of a table that belong to owner.
+// owned gives the records of a table that belong to owner. The map is the state's own.
 func (s *state) owned(table, owner string) map[string]*record {
-	found := map[string]*record{}
-	for id, r := range s.tables[table] {
-		if r.Owner == owner {
-			found[id] = r
-		}
-	}
-	return found
+	return s.index.owned[ownerKey{table, owner}]
 }
 
-// ids of a table in the order of their numbers or, where they are UUIDs, of their creation.
-func (s *state) ids(table string) []string {
-	t := s.tables[table]
-	return slices.SortedFunc(maps.Keys(t), func(a, b string) int {
-		x, errA := strconv.ParseInt(a, 10, 64)
-		y, errB := strconv.ParseInt(b, 10, 64)
-		switch {
-		case errA == nil && errB == nil:
-			return int(x - y)
-		case !t[a].CreatedAt.Equal(t[b].CreatedAt):
-			return t[a].CreatedAt.Compare(t[b].CreatedAt)
-		default:
-			return strings.Compare(a, b)
-		}
-	})
-}
+// ids of a table in the order of their numbers or, where they are UUIDs, of their creation. The list is the state's own.
+func (s *state) ids(table string) []string { return s.index.order[table] }
 
 // updateType says how a draft differs from the active policy: create, update, delete, or nothing. A rule set also
 // differs by its rules.
@@ -266,7 +248,29 @@ func (s *state) activeVersion() int64 {
 	return s.versions[len(s.versions)-1].Version
 }
 
-// cursor is the number of the newest edit that the agent of a cluster cares for.
+// cursor is the number of the newest edit that the agent of a cluster cares for, and did not make itself: else every report
+// of its would end its own poll.
 func (s *state) cursor(cluster string) uint64 {
-	return max(s.policyAt, s.organisationAt, s.profilesAt[cluster])
+	href := hrefOf(tableClusters, cluster, "")
+	return max(s.policyAt.notBy(href), s.organisationAt.notBy(href), s.profilesAt[cluster])
+}
+
+// latest is the newest edit of some kind, and the newest by anybody but its author.
+type latest struct {
+	at, others uint64
+	author     string
+}
+
+func (l *latest) note(number uint64, author string) {
+	if author != l.author {
+		l.others, l.author = l.at, author
+	}
+	l.at = number
+}
+
+func (l *latest) notBy(author string) uint64 {
+	if author == l.author {
+		return l.others
+	}
+	return l.at
 }

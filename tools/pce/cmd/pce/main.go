@@ -23,6 +23,7 @@ type commands struct {
 
 	Serve serveCommand `cmd:"" help:"Serve the console."`
 	Init  initCommand  `cmd:"" help:"Prepare a data folder while no console serves it: an API key and a cluster with token and pairing key."`
+	User  userCommand  `cmd:"" help:"Make a user who can sign in, or set their password, while no console serves the data folder. The password is read from standard input."`
 	CA    caCommand    `cmd:"" name:"ca" help:"Print the certificate of the console's own authority, for clients to trust. Example: pce ca --data /var/lib/pce > ca.pem"`
 }
 
