@@ -338,6 +338,7 @@ func (at place) change(t *transaction, id string, change document) error {
 	if err := at.editable(o, id); err != nil {
 		return err
 	}
+	change = at.withoutReadRules(t.state, id, change)
 	doc, err := at.validate(t, id, o.Doc.merge(at.inDraft(change)), o.Doc)
 	if err != nil {
 		return err

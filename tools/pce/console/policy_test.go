@@ -276,3 +276,17 @@ func TestWhatThereIsNoneOf(t *testing.T) {
 		}
 	}
 }
+
+// A rule set is written as it was read, with its rules; other rules are not taken with it.
+func TestRuleSetsAreWrittenAsRead(t *testing.T) {
+	w := newWorld(t)
+	ams := []api.Actor{{Actors: "ams"}}
+	set := must(w.user.CreateRuleSet(t.Context(), api.RuleSet{Name: "s", Scopes: everywhere(), Rules: []api.Rule{{Consumers: ams, Providers: ams, IngressServices: onPort(1)}}}))(t)
+	at := strings.TrimPrefix(set.Href, "/orgs/1")
+	read := w.do("GET", at, nil).decoded(t)
+	read["description"] = "new"
+	w.want(204, w.do("PUT", at, read), "")
+	w.want(200, w.do("GET", at, nil), `"description":"new"`)
+	read["rules"].([]any)[0].(map[string]any)["enabled"] = false
+	w.want(406, w.do("PUT", at, read), "rules: can be given only when the rule set is created")
+}
