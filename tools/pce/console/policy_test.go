@@ -266,3 +266,27 @@ func TestRuleSearch(t *testing.T) {
 		t.Fatalf("job %v gave %v", job, list)
 	}
 }
+
+// Kinds that the console has none of are empty lists, for clients that load everything.
+func TestWhatThereIsNoneOf(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/networks", "/security_principals", "/sec_policy/draft/virtual_servers", "/sec_policy/active/secure_connect_gateways"} {
+		if list := w.do("GET", path+"?max_results=0", nil); string(list.body) != "[]" || list.header.Get("X-Total-Count") != "0" {
+			t.Errorf("%s: %d %s", path, list.status, list.body)
+		}
+	}
+}
+
+// A rule set is written as it was read, with its rules; other rules are not taken with it.
+func TestRuleSetsAreWrittenAsRead(t *testing.T) {
+	w := newWorld(t)
+	ams := []api.Actor{{Actors: "ams"}}
+	set := must(w.user.CreateRuleSet(t.Context(), api.RuleSet{Name: "s", Scopes: everywhere(), Rules: []api.Rule{{Consumers: ams, Providers: ams, IngressServices: onPort(1)}}}))(t)
+	at := strings.TrimPrefix(set.Href, "/orgs/1")
+	read := w.do("GET", at, nil).decoded(t)
+	read["description"] = "new"
+	w.want(204, w.do("PUT", at, read), "")
+	w.want(200, w.do("GET", at, nil), `"description":"new"`)
+	read["rules"].([]any)[0].(map[string]any)["enabled"] = false
+	w.want(406, w.do("PUT", at, read), "rules: can be given only when the rule set is created")
+}

@@ -123,9 +123,7 @@ func orNull(text string) any {
 // else the annotation where such a label exists and the profile's restriction, if any, has it.
 func (s *state) decorateWorkload(out rendered, r *record) {
 	profile := s.profileOf(r.Owner, r.Doc.text("namespace"))
-	out["container_cluster"] = map[string]string{
-		"href": hrefOf(tableClusters, r.Owner, ""), "name": s.get(tableClusters, r.Owner).Doc.text("name"),
-	}
+	out["container_cluster"] = s.clusterRef(r.Owner)
 	out["labels"] = s.labelsOf(profile, r.Doc)
 	out["enforcement_mode"], out["visibility_level"] = pce.ModeIdle, profile.VisibilityLevel
 	if profile.Managed != nil && *profile.Managed {
