@@ -19,9 +19,11 @@ import (
 type commands struct {
 	LogLevel string `help:"Least severe level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error" env:"PCE_LOG_LEVEL"`
 
-	Serve serveCommand `cmd:"" help:"Serve the console."`
-	Init  initCommand  `cmd:"" help:"Make an API key, and a cluster with its token and pairing key, ready for the chart. Example: pce init --data /var/lib/pce --host pce.example"`
-	CA    caCommand    `cmd:"" name:"ca" help:"Print the certificate of the console's own authority, for clients to trust. Example: pce ca --data /var/lib/pce > ca.pem"`
+	Serve  serveCommand  `cmd:"" help:"Serve the console."`
+	Init   initCommand   `cmd:"" help:"Make an API key, and a cluster with its token and pairing key, ready for the chart. Example: pce init --data /var/lib/pce --host pce.example"`
+	Export exportCommand `cmd:"" help:"Write the policy of a console as YAML. Example: pce export --console localhost:8443 --root-ca ca.pem > policy.yaml"`
+	Import importCommand `cmd:"" help:"Bring the policy of a console to what files say. Example: pce import policy.yaml --dry-run"`
+	CA     caCommand     `cmd:"" name:"ca" help:"Print the certificate of the console's own authority, for clients to trust. Example: pce ca --data /var/lib/pce > ca.pem"`
 }
 
 type caCommand struct {
