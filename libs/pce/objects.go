@@ -64,6 +64,11 @@ func (c *Client) LabelDimensions(ctx context.Context) ([]LabelDimension, error) 
 	return list[LabelDimension](ctx, c, c.Org()+"/label_dimensions")
 }
 
+// CreateLabelDimension makes a key that labels may have from now on.
+func (c *Client) CreateLabelDimension(ctx context.Context, d LabelDimension) (LabelDimension, error) {
+	return create(ctx, c, c.Org()+"/label_dimensions", d)
+}
+
 // IPLists lists the IP lists of a version.
 func (c *Client) IPLists(ctx context.Context, version string) ([]IPList, error) {
 	return list[IPList](ctx, c, c.policy(version, "ip_lists"))
@@ -114,9 +119,19 @@ func (c *Client) LabelGroups(ctx context.Context, version string) ([]LabelGroup,
 	return list[LabelGroup](ctx, c, c.policy(version, "label_groups"))
 }
 
+// CreateLabelGroup makes a draft.
+func (c *Client) CreateLabelGroup(ctx context.Context, g LabelGroup) (LabelGroup, error) {
+	return create(ctx, c, c.policy(Draft, "label_groups"), g)
+}
+
 // EnforcementBoundaries lists the enforcement boundaries of a version.
 func (c *Client) EnforcementBoundaries(ctx context.Context, version string) ([]EnforcementBoundary, error) {
 	return list[EnforcementBoundary](ctx, c, c.policy(version, "enforcement_boundaries"))
+}
+
+// CreateEnforcementBoundary makes a draft.
+func (c *Client) CreateEnforcementBoundary(ctx context.Context, b EnforcementBoundary) (EnforcementBoundary, error) {
+	return create(ctx, c, c.policy(Draft, "enforcement_boundaries"), b)
 }
 
 // VirtualServices lists the virtual services of a version.
@@ -124,14 +139,42 @@ func (c *Client) VirtualServices(ctx context.Context, version string) ([]Virtual
 	return list[VirtualService](ctx, c, c.policy(version, "virtual_services"))
 }
 
+// CreateVirtualService makes a draft.
+func (c *Client) CreateVirtualService(ctx context.Context, s VirtualService) (VirtualService, error) {
+	return create(ctx, c, c.policy(Draft, "virtual_services"), s)
+}
+
 // ServiceBindings lists which workloads provide which virtual services.
 func (c *Client) ServiceBindings(ctx context.Context) ([]ServiceBinding, error) {
 	return list[ServiceBinding](ctx, c, c.Org()+"/service_bindings")
 }
 
+// CreateServiceBinding binds a workload to a virtual service, which is named by its active href.
+func (c *Client) CreateServiceBinding(ctx context.Context, b ServiceBinding) (ServiceBinding, error) {
+	var made []ServiceBinding
+	if err := c.call(ctx, http.MethodPost, c.Org()+"/service_bindings", []ServiceBinding{b}, &made); err != nil {
+		return ServiceBinding{}, err
+	}
+	if len(made) != 1 || made[0].Href == "" {
+		return ServiceBinding{}, &Error{Kind: Malformed, Method: http.MethodPost, Path: c.Org() + "/service_bindings", Detail: "the answer names no binding"}
+	}
+	return made[0], nil
+}
+
 // Workloads lists the machines that the console manages or was told of.
 func (c *Client) Workloads(ctx context.Context) ([]Workload, error) {
 	return list[Workload](ctx, c, c.Org()+"/workloads")
+}
+
+// CreateWorkload tells the console of a machine without an agent.
+func (c *Client) CreateWorkload(ctx context.Context, w Workload) (Workload, error) {
+	return create(ctx, c, c.Org()+"/workloads", w)
+}
+
+// BulkWorkloads makes, changes or removes at most MaxBulk workloads; verb is "create", "update" or "delete".
+func (c *Client) BulkWorkloads(ctx context.Context, verb string, items []Workload) ([]BulkResult, error) {
+	var results []BulkResult
+	return results, c.call(ctx, http.MethodPut, c.Org()+"/workloads/bulk_"+verb, items, &results)
 }
 
 // Pending lists, by type, the drafts that differ from the active policy.

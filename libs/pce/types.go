@@ -39,6 +39,7 @@ type LabelDimension struct {
 	Href        string `json:"href,omitempty"`
 	Key         string `json:"key"`
 	DisplayName string `json:"display_name,omitempty"`
+	External
 	Audit
 }
 
@@ -196,9 +197,13 @@ type Provisioning struct {
 
 // ChangeSubset lists draft objects by type.
 type ChangeSubset struct {
-	RuleSets []Ref `json:"rule_sets,omitempty"`
-	IPLists  []Ref `json:"ip_lists,omitempty"`
-	Services []Ref `json:"services,omitempty"`
+	RuleSets              []Ref `json:"rule_sets,omitempty"`
+	IPLists               []Ref `json:"ip_lists,omitempty"`
+	Services              []Ref `json:"services,omitempty"`
+	LabelGroups           []Ref `json:"label_groups,omitempty"`
+	VirtualServices       []Ref `json:"virtual_services,omitempty"`
+	EnforcementBoundaries []Ref `json:"enforcement_boundaries,omitempty"`
+	FirewallSettings      []Ref `json:"firewall_settings,omitempty"`
 }
 
 // PolicyVersion describes one provisioned version.
@@ -220,6 +225,11 @@ type PairingProfile struct {
 	EnforcementMode string `json:"enforcement_mode,omitempty"`
 	VisibilityLevel string `json:"visibility_level,omitempty"`
 	Labels          []Ref  `json:"labels,omitzero"`
+	// KeyLifespan (seconds) and AllowedUsesPerKey are numbers or "unlimited".
+	KeyLifespan       any `json:"key_lifespan,omitempty"`
+	AllowedUsesPerKey any `json:"allowed_uses_per_key,omitempty"`
+	TotalUseCount     int `json:"total_use_count,omitempty"`
+	External
 	Audit
 }
 

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"net/http"
 	"strconv"
 
 	"github.com/ringfence/ringfence/libs/pce"
@@ -36,21 +35,4 @@ func (c *Console) events(r request) (response, error) {
 		}
 	})
 	return c.answerList(r, items)
-}
-
-func (c *Console) dimensions(r request) (response, error) {
-	items := make([]rendered, len(dimensions))
-	for i, d := range dimensions {
-		items[i] = rendered{"href": d.Href, "key": d.Key, "display_name": d.DisplayName, "caps": []string{}}
-	}
-	return c.answerList(r, items)
-}
-
-func (c *Console) dimension(r request) (response, error) {
-	for _, d := range dimensions {
-		if d.Key == r.PathValue("id") {
-			return response{status: http.StatusOK, body: d}, nil
-		}
-	}
-	return response{}, notFound(org + "/label_dimensions/" + r.PathValue("id"))
 }

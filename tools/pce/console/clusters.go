@@ -3,7 +3,6 @@ package console
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +22,22 @@ type agents struct {
 
 func newAgents() *agents { return &agents{seen: map[string]time.Time{}, now: time.Now} }
 
+// lastSeen is when a cluster called last, the zero time where it did not since the console's start.
+func (a *agents) lastSeen(cluster string) time.Time {
+	if a == nil {
+		return time.Time{}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.seen[cluster]
+}
+
+// online tells whether a cluster called lately.
+func (a *agents) online(cluster string) bool {
+	at := a.lastSeen(cluster)
+	return !at.IsZero() && a.now().Sub(at) < onlineFor
+}
+
 func (a *agents) called(cluster string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -31,21 +46,7 @@ func (a *agents) called(cluster string) {
 
 // decorate adds the liveness of a cluster to its rendering.
 func (a *agents) decorate(out rendered, cluster string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	at := a.seen[cluster]
-	out["last_connected"] = stamp(at)
-	out["online"] = !at.IsZero() && a.now().Sub(at) < onlineFor
-	for _, field := range []string{"manager_type", "network_type", "kubelink_version", "container_runtime", "pce_fqdn"} {
-		if out[field] == nil {
-			out[field] = nil
-		}
-	}
-	for _, field := range []string{"nodes", "errors"} {
-		if out[field] == nil {
-			out[field] = []struct{}{}
-		}
-	}
+	out["last_connected"], out["online"] = stamp(a.lastSeen(cluster)), a.online(cluster)
 }
 
 // secretOf makes a random secret of 256 bits.
@@ -126,13 +127,18 @@ func inCluster(handle handler) handler {
 
 // decorateProfile adds whether the cluster has the namespace of the profile.
 func (s *state) decorateProfile(out rendered, r *record) {
-	namespace := r.Doc.text("namespace")
-	cluster := s.get(tableClusters, r.Owner)
-	var reported pce.Namespaces
-	linked := namespace != "" && cluster != nil && decodeInto(normal(cluster.Doc[namespacesField]), &reported.Namespaces) == nil &&
-		slices.Contains(reported.Namespaces, namespace)
-	out["linked"] = linked
+	out["linked"] = s.linked(r)
 	out["assign_labels"] = assigned(r.Doc)
+}
+
+// linked tells whether a profile's cluster has its namespace.
+func (s *state) linked(profile *record) bool {
+	namespace, cluster := profile.Doc.text("namespace"), s.get(tableClusters, profile.Owner)
+	if namespace == "" || cluster == nil {
+		return false
+	}
+	var reported pce.Namespaces
+	return decodeInto(normal(cluster.Doc[namespacesField]), &reported.Namespaces) == nil && slices.Contains(reported.Namespaces, namespace)
 }
 
 func assigned(doc document) []pce.Ref {
@@ -147,18 +153,4 @@ func assigned(doc document) []pce.Ref {
 		}
 	}
 	return refs
-}
-
-// createPairingKey makes a key of a pairing profile; like every secret it is given once and kept as a hash.
-func (c *Console) createPairingKey(r request) (response, error) {
-	code := secretOf()
-	err := c.store.write(r.Context(), r.who.href, "pairing_profile.create_pairing_key", func(t *transaction) error {
-		id := r.PathValue("id")
-		if t.state.get(tablePairing, id) == nil {
-			return notFound(hrefOf(tablePairing, id, ""))
-		}
-		t.create(tablePairKeys, newUUID(), id, document{}.set(hashField, hashOf(code)))
-		return nil
-	})
-	return response{status: http.StatusCreated, body: map[string]string{"activation_code": code}}, err
 }

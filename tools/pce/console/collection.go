@@ -2,14 +2,17 @@ package console
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ringfence/ringfence/libs/pce"
 )
 
-// syncCap is how many objects a list answers with at once; larger ones are had as asynchronous jobs.
+// syncCap is how many objects a list answers with at once unless it is asked for more; whole lists of any length are had as
+// asynchronous jobs.
 const syncCap = 500
 
 // place is where a request's collection is: a table and the object that owns it.
@@ -19,46 +22,43 @@ type place struct {
 	version      string
 }
 
-// locate reads a place from the path. Versioned kinds live under {version}, rules under {rule_set}, profiles under
-// {cluster}.
+// locate reads a place from the path. Versioned kinds live under {version}, what belongs to an object under its id.
 func (k kind) locate(s *state, r request) (place, error) {
 	at := place{kind: k, table: k.table, version: r.PathValue("version")}
-	switch at.version {
-	case "":
-	case "draft", "active":
+	if at.version != "" {
 		at.table = at.version + "/" + k.table
-	default:
-		return at, notFound("policy version " + at.version + " (draft and active do)")
 	}
-	if set := r.PathValue("rule_set"); set != "" {
-		if table := at.version + "/" + tableRuleSets; s.get(table, set) == nil {
-			return at, notFound(hrefOf(table, set, ""))
-		}
-		at.owner = set
+	if k.owner == "" {
+		return at, nil
 	}
-	if cluster := r.PathValue("cluster"); cluster != "" && k.table == tableProfiles {
-		if s.get(tableClusters, cluster) == nil {
-			return at, notFound(hrefOf(tableClusters, cluster, ""))
-		}
-		at.owner = cluster
+	owners := map[string]string{"rule_set": tableRuleSets, "cluster": tableClusters}[k.owner]
+	if at.version != "" {
+		owners = at.version + "/" + owners
+	}
+	if at.owner = r.PathValue(k.owner); s.get(owners, at.owner) == nil {
+		return at, notFound(hrefOf(owners, at.owner, ""))
 	}
 	return at, nil
 }
 
 // object is the record that a path names.
-func (at place) object(s *state, id string) (*record, error) {
-	r := s.get(at.table, id)
-	if r == nil || r.Owner != at.owner {
+func (at place) object(t *transaction, id string) (*record, error) {
+	r := t.get(at.table, id)
+	if r == nil || (at.kind.owner != "" && r.Owner != at.owner) {
 		return nil, notFound(hrefOf(at.table, id, at.owner))
 	}
 	return r, nil
 }
 
 func (at place) writable() error {
-	if at.version == "active" {
+	switch at.version {
+	case "", pce.Draft:
+		return nil
+	case pce.Active:
 		return refuse(http.StatusMethodNotAllowed, "active_policy_is_read_only", "change the draft and provision it")
+	default:
+		return refuse(http.StatusMethodNotAllowed, "policy_version_is_read_only", "version %s is past; change the draft and provision it", at.version)
 	}
-	return nil
 }
 
 // collection mounts the five verbs of a kind at path.
@@ -72,87 +72,110 @@ func (c *Console) collection(path string, k kind, read, write access) {
 
 func (c *Console) list(k kind) handler {
 	return func(r request) (response, error) {
-		var items []rendered
-		var err error
-		c.store.view(func(s *state) { items, err = c.items(s, k, r) })
+		choose, err := k.selection(r.URL.Query())
 		if err != nil {
 			return response{}, err
 		}
-		return c.answerList(r, items)
+		limit, err := r.limit()
+		if err != nil {
+			return response{}, err
+		}
+		items, total := []rendered{}, 0
+		c.store.view(func(s *state) {
+			if s, err = s.asOf(r.PathValue("version")); err == nil {
+				items, total, err = c.items(s, k, r, choose, limit)
+			}
+		})
+		if err != nil {
+			return response{}, err
+		}
+		if r.async() {
+			return c.jobs.start(r, items)
+		}
+		return listed(items, total), nil
 	}
 }
 
-// items renders the objects of a collection that the query asks for and the asker may see.
-func (c *Console) items(s *state, k kind, r request) ([]rendered, error) {
+// items renders the first objects of a collection that are chosen and that the asker may see, and counts all of them.
+func (c *Console) items(s *state, k kind, r request, choose chooses, limit int) (items []rendered, total int, err error) {
 	at, err := k.locate(s, r)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	found := []rendered{}
-	rules := map[string][]string{}
-	if k.table == tableRuleSets {
-		rules = s.rulesBySet(at.version + "/")
+	records := s.tables[at.table]
+	if at.kind.owner != "" {
+		records = s.owned(at.table, at.owner)
 	}
-	for _, id := range s.ids(at.table) {
-		o := s.get(at.table, id)
-		if !at.shows(o, r) || !k.selects(o.Doc, r.URL.Query()) {
+	items = []rendered{}
+	for _, id := range ordered(records) {
+		if o := records[id]; !at.shows(o, r) || !choose(view{s, c.agents}, o) {
 			continue
 		}
-		if k.table == tableRuleSets {
-			found = append(found, s.renderRuleSet(at.table, id, rules))
-		} else {
-			found = append(found, s.render(at.table, id, c.agents))
+		if total++; total <= limit {
+			items = append(items, at.withUsage(s, id, r, s.render(at.table, id, c.agents)))
 		}
 	}
-	return found, nil
+	return items, total, nil
 }
 
-// shows keeps a cluster to its own workloads and to itself.
+// shows keeps a cluster to its own Kubernetes workloads, and a path to what belongs to its owner.
 func (at place) shows(o *record, r request) bool {
-	if at.kind.table == tableWorkloads {
+	switch {
+	case at.kind.table == tableWorkloads:
 		return r.who.cluster == "" || o.Owner == r.who.cluster
+	case at.kind.owner != "":
+		return o.Owner == at.owner
+	default:
+		return true
 	}
-	return o.Owner == at.owner
 }
 
-// selects applies the query's filters.
-func (k kind) selects(doc document, query url.Values) bool {
-	for _, field := range k.exact {
-		if query.Has(field) && doc.text(field) != query.Get(field) {
-			return false
-		}
+// async tells whether the asker wants a job.
+func (r request) async() bool { return slices.Contains(r.Header.Values("Prefer"), "respond-async") }
+
+// limit is how many objects are to be answered with.
+func (r request) limit() (int, error) {
+	text := r.URL.Query().Get("max_results")
+	if r.async() {
+		return math.MaxInt, nil
 	}
-	for _, field := range k.substring {
-		if !strings.Contains(strings.ToLower(doc.text(field)), strings.ToLower(query.Get(field))) {
-			return false
-		}
+	if text == "" {
+		return syncCap, nil
 	}
-	return true
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, invalid("max_results", "%q is not a number", text)
+	}
+	return n, nil
 }
 
-// answerList gives as many items as may be had at once, with their whole number, or starts a job.
+func listed(items []rendered, total int) response {
+	answer := ok(items)
+	answer.header = map[string]string{"X-Total-Count": strconv.Itoa(total)}
+	return answer
+}
+
+// answerList gives as many items as are asked for, with their whole number, or starts a job.
 func (c *Console) answerList(r request, items []rendered) (response, error) {
-	if slices.Contains(r.Header.Values("Prefer"), "respond-async") {
+	limit, err := r.limit()
+	if err != nil {
+		return response{}, err
+	}
+	if r.async() {
 		return c.jobs.start(r, items)
 	}
-	limit := syncCap
-	if text := r.URL.Query().Get("max_results"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 {
-			return response{}, invalid("max_results", "%q is not a number", text)
-		}
-		limit = min(n, syncCap)
-	}
-	answer := ok(items[:min(limit, len(items))])
-	answer.header = map[string]string{"X-Total-Count": strconv.Itoa(len(items))}
-	return answer, nil
+	return listed(items[:min(limit, len(items))], len(items)), nil
 }
 
 func (c *Console) read(k kind) handler {
 	return func(r request) (response, error) {
 		var out rendered
 		var err error
-		c.store.view(func(s *state) { out, err = c.one(s, k, r) })
+		c.store.view(func(s *state) {
+			if s, err = s.asOf(r.PathValue("version")); err == nil {
+				out, err = c.one(s, k, r)
+			}
+		})
 		return ok(out), err
 	}
 }
@@ -167,10 +190,7 @@ func (c *Console) one(s *state, k kind, r request) (rendered, error) {
 	if o == nil || !at.shows(o, r) {
 		return nil, notFound(hrefOf(at.table, id, at.owner))
 	}
-	if k.table == tableRuleSets {
-		return s.renderRuleSet(at.table, id, s.rulesBySet(at.version+"/")), nil
-	}
-	return s.render(at.table, id, c.agents), nil
+	return at.withUsage(s, id, r, s.render(at.table, id, c.agents)), nil
 }
 
 func (c *Console) create(k kind) handler {
@@ -185,7 +205,7 @@ func (c *Console) create(k kind) handler {
 			if at, err = k.locate(t.state, r); err != nil {
 				return err
 			}
-			id, err = at.add(t, doc)
+			id, err = at.add(t, doc.without(k.reported))
 			return err
 		})
 		if err != nil {
@@ -198,14 +218,10 @@ func (c *Console) create(k kind) handler {
 // created answers with an object that was just made.
 func (c *Console) created(at place, id string) (response, error) {
 	var out rendered
-	var err error
+	err := notFound(hrefOf(at.table, id, at.owner))
 	c.store.view(func(s *state) {
-		if _, err = at.object(s, id); err != nil {
-			return
-		}
-		out = s.render(at.table, id, c.agents)
-		if at.kind.table == tableRuleSets {
-			out = s.renderRuleSet(at.table, id, s.rulesBySet(at.version+"/"))
+		if s.get(at.table, id) != nil {
+			out, err = s.render(at.table, id, c.agents), nil
 		}
 	})
 	return response{status: http.StatusCreated, header: map[string]string{"Location": hrefOf(at.table, id, at.owner)}, body: out}, err
@@ -221,7 +237,7 @@ func (at place) add(t *transaction, doc document) (string, error) {
 		return "", err
 	}
 	id := at.newID(t)
-	if doc, err = at.check(&validation{state: t.state, table: at.table, owner: at.owner}, id, doc.mapHrefs(toDraft), nil); err != nil {
+	if doc, err = at.validate(t, id, at.inDraft(doc), nil); err != nil {
 		return "", err
 	}
 	t.create(at.table, id, at.owner, doc)
@@ -232,6 +248,25 @@ func (at place) add(t *transaction, doc document) (string, error) {
 		}
 	}
 	return id, nil
+}
+
+// inDraft gives what is written to a draft with references to drafts: that is what it will be provisioned with. What acts at
+// once keeps the references that it was given.
+func (at place) inDraft(doc document) document {
+	if at.version == "" {
+		return doc
+	}
+	return doc.mapHrefs(toDraft)
+}
+
+// validate holds a document against its kind and against the pairs of external data that others have.
+func (at place) validate(t *transaction, id string, doc, before document) (document, error) {
+	v := &validation{state: t.state, table: at.table, owner: at.owner, within: t}
+	doc, err := at.check(v, id, doc, before)
+	if err != nil {
+		return nil, err
+	}
+	return doc, v.unique(id, doc)
 }
 
 // nestedRule is a rule that came within its rule set.
@@ -281,7 +316,7 @@ func (c *Console) update(k kind) handler {
 			if err != nil {
 				return err
 			}
-			return at.change(t, r.PathValue("id"), change)
+			return at.change(t, r.PathValue("id"), change.without(k.reported))
 		})
 		return noContent, err
 	}
@@ -291,20 +326,35 @@ func (at place) change(t *transaction, id string, change document) error {
 	if err := at.writable(); err != nil {
 		return err
 	}
-	o, err := at.object(t.state, id)
+	o, err := at.object(t, id)
 	if err != nil {
 		return err
 	}
 	if o.Deleted {
 		return refuse(http.StatusNotAcceptable, "object_is_deleted", "%s is to be deleted by the next provisioning", hrefOf(at.table, id, at.owner))
 	}
-	doc, err := at.check(&validation{state: t.state, table: at.table, owner: at.owner}, id, o.Doc.merge(change.mapHrefs(toDraft)), o.Doc)
+	if err := at.editable(o, id); err != nil {
+		return err
+	}
+	doc, err := at.validate(t, id, o.Doc.merge(at.inDraft(change)), o.Doc)
 	if err != nil {
 		return err
 	}
 	t.update(at.table, id, doc)
 	return nil
 }
+
+// editable refuses people's changes to what a cluster made and keeps as it is there.
+func (at place) editable(o *record, id string) error {
+	if at.kind.table == tableVirtual && o.ofCluster() {
+		return refuse(http.StatusNotAcceptable, "virtual_service_is_managed", "%s is made after a Service of %s, which alone changes it",
+			hrefOf(at.table, id, at.owner), o.CreatedBy)
+	}
+	return nil
+}
+
+// ofCluster tells whether a cluster made an object.
+func (r *record) ofCluster() bool { return strings.HasPrefix(r.CreatedBy, org+"/"+tableClusters+"/") }
 
 func (c *Console) remove(k kind) handler {
 	return func(r request) (response, error) {
@@ -323,13 +373,12 @@ func (at place) delete(t *transaction, id string, force bool) error {
 	if err := at.writable(); err != nil {
 		return err
 	}
-	if _, err := at.object(t.state, id); err != nil {
+	o, err := at.object(t, id)
+	if err != nil {
 		return err
 	}
-	if at.inUse && !force {
-		if user := t.state.userOf(hrefOf(at.table, id, at.owner), at.version == ""); user != "" {
-			return refuse(http.StatusNotAcceptable, at.event+"_in_use", "%s is used by %s", hrefOf(at.table, id, at.owner), user)
-		}
+	if err := at.removable(t.state, o, id, force); err != nil {
+		return err
 	}
 	if at.version == "" {
 		at.removeNow(t, id)
@@ -338,7 +387,7 @@ func (at place) delete(t *transaction, id string, force bool) error {
 	t.discard(at.kind.table, id)
 	if at.kind.table == tableRuleSets {
 		for _, rules := range ruleTables {
-			for rule := range t.state.owned(draftTables+rules, id) {
+			for _, rule := range ordered(t.state.owned(draftTables+rules, id)) {
 				t.discard(rules, rule)
 			}
 		}
@@ -346,33 +395,35 @@ func (at place) delete(t *transaction, id string, force bool) error {
 	return nil
 }
 
-// removeNow removes an unversioned object and, with a cluster, what belongs to it.
-func (at place) removeNow(t *transaction, id string) {
-	t.remove(at.table, id)
-	if at.kind.table != tableClusters {
-		return
+// removable refuses the removal of what is in use, and of what is not people's to remove.
+func (at place) removable(s *state, o *record, id string, force bool) error {
+	if at.kind.table == tableDimensions {
+		return s.checkDimensionGone(id, o)
 	}
-	for _, table := range []string{tableProfiles, tableWorkloads} {
-		for owned := range t.state.owned(table, id) {
-			t.remove(table, owned)
-		}
+	if at.kind.table == tableMachines && s.venOf(id) != "" {
+		return refuse(http.StatusNotAcceptable, "workload_is_managed", "%s has an agent; unpair it", hrefOf(at.table, id, ""))
 	}
+	if err := at.editable(o, id); err != nil || force {
+		return err
+	}
+	return s.checkUnused(at.kind, hrefOf(at.table, id, at.owner), at.version == "")
 }
 
-// userOf finds an object that refers to href, or "". What takes effect at once must not be missed by the active policy
-// either; what is only a draft yet must not be missed by drafts.
-func (s *state) userOf(href string, atOnce bool) string {
-	tables := []string{draftTables + tableRuleSets, draftTables + tableRules, draftTables + tableDenyRules}
-	if atOnce {
-		tables = append(tables, tableProfiles, tablePairing,
-			activeTables+tableRuleSets, activeTables+tableRules, activeTables+tableDenyRules)
-	}
-	for _, table := range tables {
-		for _, id := range s.ids(table) {
-			if r := s.get(table, id); !r.Deleted && r.Doc.names(href) {
-				return hrefOf(table, id, r.Owner)
+// removeNow removes an unversioned object and, with a cluster, what belongs to it.
+func (at place) removeNow(t *transaction, id string) {
+	switch at.kind.table {
+	case tableMachines:
+		t.removeMachine(id)
+		return
+	case tableClusters:
+		for _, table := range []string{tableProfiles, tableWorkloads} {
+			for _, owned := range ordered(t.state.owned(table, id)) {
+				t.remove(table, owned)
 			}
 		}
+		for _, machine := range ordered(t.state.owned(tableMachines, id)) {
+			t.unpair(machine)
+		}
 	}
-	return ""
+	t.remove(at.table, id)
 }

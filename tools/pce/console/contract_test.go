@@ -236,7 +236,9 @@ func TestRuleSetsRefuseWhatCannotBe(t *testing.T) {
 		"an IP list on one side needs workloads on the other":           {Consumers: anyList, Providers: anyList, IngressServices: onPort(1)},
 		"ingress_services: must not be empty":                           {Consumers: ams, Providers: ams},
 		"ingress_services.port: 70000 is not a port":                    {Consumers: ams, Providers: ams, IngressServices: onPort(70000)},
-		`providers: want label, ip_list or actors "ams"`:                {Consumers: ams, Providers: []api.Actor{{Workload: &api.Ref{Href: "w"}}}, IngressServices: onPort(1)},
+		`providers.workload: "w" is not the href of one of workloads`:   {Consumers: ams, Providers: []api.Actor{{Workload: &api.Ref{Href: "w"}}}, IngressServices: onPort(1)},
+		"providers: want one of label, label_group, ip_list":            {Consumers: ams, Providers: []api.Actor{{}}, IngressServices: onPort(1)},
+		"providers.exclusion: only labels":                              {Consumers: ams, Providers: []api.Actor{{Actors: "ams", Exclusion: true}}, IngressServices: onPort(1)},
 		`ingress_services.href: "x" is not the href of one of services`: {Consumers: ams, Providers: ams, IngressServices: []api.IngressService{{Href: "x"}}},
 	} {
 		_, err := w.user.CreateRule(ctx, set.Href, rule)

@@ -6,15 +6,17 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/ringfence/ringfence/libs/pce"
 )
 
 // document is an object as a client wrote it: field name to JSON value. A document is never changed once stored.
 type document map[string]json.RawMessage
 
-// served are the fields that the console fills in; what clients send for them is dropped.
+// served are the fields that the console fills in for every kind; what clients send for them is dropped.
 var served = []string{
 	"href", "created_at", "created_by", "updated_at", "updated_by", "deleted_at", "deleted_by", "update_type", "caps",
-	"container_cluster_token", "linked", "total_use_count", "last_pairing_at",
+	"container_cluster_token", "linked",
 }
 
 func decodeDocument(body []byte) (document, error) {
@@ -52,6 +54,17 @@ func (d document) set(field string, value any) document {
 	return d.merge(document{field: encoded})
 }
 
+// otherwise gives d with these values where it has none, or null.
+func (d document) otherwise(values map[string]any) document {
+	full := d.merge(nil)
+	for field, value := range values {
+		if len(full[field]) == 0 || string(full[field]) == "null" {
+			full = full.set(field, value)
+		}
+	}
+	return full
+}
+
 // text is the value of a string field, or "" where it is something else.
 func (d document) text(field string) string {
 	var s string
@@ -59,6 +72,33 @@ func (d document) text(field string) string {
 		return ""
 	}
 	return s
+}
+
+// ref is the href of a field that refers to an object, or "".
+func (d document) ref(field string) string {
+	var r pce.Ref
+	if json.Unmarshal(d[field], &r) != nil {
+		return ""
+	}
+	return r.Href
+}
+
+// list is the value of a field that holds a list of objects.
+func (d document) list(field string) []map[string]any {
+	var entries []map[string]any
+	if json.Unmarshal(d[field], &entries) != nil {
+		return nil
+	}
+	return entries
+}
+
+// without gives d without fields that clients may send back but not set.
+func (d document) without(fields []string) document {
+	rest := d.merge(nil)
+	for _, field := range fields {
+		delete(rest, field)
+	}
+	return rest
 }
 
 // flag is the value of a boolean field, or otherwise where it is something else.
@@ -119,16 +159,25 @@ func mapTree(tree any, f func(string) string) any {
 
 // hrefs calls visit with every href in the document.
 func (d document) hrefs(visit func(string)) {
-	d.mapHrefs(func(href string) string {
-		visit(href)
-		return href
-	})
+	for _, value := range d {
+		var tree any
+		if bytes.Contains(value, []byte(`"href"`)) && json.Unmarshal(value, &tree) == nil {
+			mapTree(tree, func(href string) string {
+				visit(href)
+				return href
+			})
+		}
+	}
 }
 
-// names tells whether the document refers to the object at href, in its draft or its active form.
-func (d document) names(href string) bool {
-	found := false
-	d.hrefs(func(h string) { found = found || toDraft(h) == href })
+// references are the hrefs in the document, each once and in its draft form.
+func (d document) references() []string {
+	var found []string
+	d.hrefs(func(href string) {
+		if href = toDraft(href); !slices.Contains(found, href) {
+			found = append(found, href)
+		}
+	})
 	return found
 }
 

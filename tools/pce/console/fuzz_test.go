@@ -12,7 +12,7 @@ import (
 func seeded() *state {
 	s := newState()
 	put := func(table, id, owner string, doc document) {
-		s.table(table)[id] = &record{Doc: doc, Owner: owner, CreatedAt: time.Unix(0, 0), Revision: 1}
+		s.put(table, id, &record{Doc: doc, Owner: owner, CreatedAt: time.Unix(0, 0), Revision: 1})
 	}
 	put(tableLabels, "1", "", document{}.set("key", "app").set("value", "web"))
 	put(draftTables+tableIPLists, "2", "", document{}.set("name", "office"))

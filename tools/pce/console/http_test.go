@@ -1,6 +1,8 @@
 package console_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"testing"
@@ -63,4 +65,38 @@ func TestConventions(t *testing.T) {
 		t.Fatalf("health: %v", err)
 	}
 	_ = resp.Body.Close()
+}
+
+// reply is an answer, read whole.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends a request as the test's user; the path is below the organisation.
+func (w *world) do(method, path string, body any, header ...string) reply {
+	w.t.Helper()
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+"/api/v2/orgs/1"+path, bytes.NewReader(encoded))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.SetBasicAuth(testKey, testSecret)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return reply{resp.StatusCode, resp.Header, answer}
 }

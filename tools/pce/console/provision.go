@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,7 @@ func (c *Console) pending(request) (response, error) {
 	c.store.view(func(s *state) {
 		for table, ids := range s.pending() {
 			for _, id := range ids {
-				out[table] = append(out[table], s.render(draftTables+table, id, nil))
+				out[table] = append(out[table], s.renderBare(draftTables+table, id, nil))
 			}
 		}
 	})
@@ -69,57 +70,93 @@ func (t *transaction) provision(body pce.Provisioning) error {
 	return nil
 }
 
+// namedIn gives a change subset by table.
+func namedIn(c pce.ChangeSubset) map[string][]pce.Ref {
+	return map[string][]pce.Ref{
+		tableRuleSets: c.RuleSets, tableIPLists: c.IPLists, tableServices: c.Services, tableGroups: c.LabelGroups,
+		tableVirtual: c.VirtualServices, tableBoundaries: c.EnforcementBoundaries, tableFirewall: c.FirewallSettings,
+	}
+}
+
+// subset gives the drafts of a change subset that differ from the active policy, all that do where it is empty.
 func (s *state) subset(asked pce.ChangeSubset) ([]key, error) {
-	pending := s.pending()
-	refs := map[string][]pce.Ref{tableRuleSets: asked.RuleSets, tableIPLists: asked.IPLists, tableServices: asked.Services}
-	everything := len(asked.RuleSets)+len(asked.IPLists)+len(asked.Services) == 0
+	refs := namedIn(asked)
+	everything := true
+	for _, named := range refs {
+		everything = everything && len(named) == 0
+	}
 	var chosen []key
-	for _, table := range provisioned {
-		if everything {
-			for _, id := range pending[table] {
+	if everything {
+		for _, table := range provisioned {
+			for _, id := range s.pending()[table] {
 				chosen = append(chosen, key{table, id})
 			}
-			continue
 		}
+		return chosen, nil
+	}
+	for _, table := range provisioned {
 		for _, ref := range refs[table] {
 			at, id, ok := tableOf(toDraft(ref.Href))
 			if !ok || at != draftTables+table || s.get(at, id) == nil {
 				return nil, invalid("change_subset."+table, "%s does not exist", ref.Href)
 			}
-			if s.updateType(table, id) != "" {
-				chosen = append(chosen, key{table, id})
+			if k := (key{table, id}); s.updateType(table, id) != "" && !slices.Contains(chosen, k) {
+				chosen = append(chosen, k)
 			}
 		}
 	}
 	return chosen, nil
 }
 
-// checkActive refuses a change after which an active rule would refer to an IP list or a service that is not active.
-func (s *state) checkActive(chosen []key) error {
-	change := map[key]bool{}
+// change is the policy as it will be when the chosen drafts are active.
+type change struct {
+	*state
+	chosen map[key]bool
+}
+
+func (s *state) changeOf(chosen []key) change {
+	c := change{s, map[key]bool{}}
 	for _, k := range chosen {
-		change[k] = true
+		c.chosen[k] = true
 	}
-	// after gives a record as it will be, nil where it will not be.
-	after := func(table, id, owner string) *record {
-		source := activeTables
-		if change[key{table, id}] || change[key{tableRuleSets, owner}] {
-			source = draftTables
-		}
-		if r := s.get(source+table, id); r != nil && !r.Deleted {
-			return r
-		}
-		return nil
+	return c
+}
+
+// after gives a record as it will be, nil where it will not be.
+func (c change) after(table, id, owner string) *record {
+	source := activeTables
+	if c.chosen[key{table, id}] || c.chosen[key{tableRuleSets, owner}] {
+		source = draftTables
 	}
-	for _, table := range ruleTables {
-		for _, rule := range s.rulesEitherWay(table) {
-			r := after(table, rule.ID, rule.owner)
+	if r := c.get(source+table, id); r != nil && !r.Deleted {
+		return r
+	}
+	return nil
+}
+
+// missing finds a versioned object that a record will refer to and that will not be, or "".
+func (c change) missing(r *record) string {
+	for _, href := range r.refs {
+		table, id, ok := tableOf(href)
+		if ok && strings.HasPrefix(table, draftTables) && c.after(strings.TrimPrefix(table, draftTables), id, "") == nil {
+			return href
+		}
+	}
+	return ""
+}
+
+// checkActive refuses a change after which something active would refer to an object that is not active.
+func (s *state) checkActive(chosen []key) error {
+	c := s.changeOf(chosen)
+	for _, table := range append(slices.Clone(provisioned), ruleTables...) {
+		for _, of := range s.eitherWay(table) {
+			r := c.after(table, of.ID, of.owner)
 			if r == nil {
 				continue
 			}
-			if missing := missingFrom(r.Doc, after); missing != "" {
+			if missing := c.missing(r); missing != "" {
 				return refuse(http.StatusNotAcceptable, "missing_dependency", "%s needs %s: provision both",
-					hrefOf(draftTables+table, rule.ID, rule.owner), missing)
+					hrefOf(draftTables+table, of.ID, of.owner), missing)
 			}
 		}
 	}
@@ -131,8 +168,8 @@ type ownedKey struct {
 	owner string
 }
 
-// rulesEitherWay lists the rules that are drafts, active or both.
-func (s *state) rulesEitherWay(table string) []ownedKey {
+// eitherWay lists the objects that are drafts, active or both.
+func (s *state) eitherWay(table string) []ownedKey {
 	var found []ownedKey
 	for _, prefix := range []string{draftTables, activeTables} {
 		for _, id := range s.ids(prefix + table) {
@@ -144,22 +181,11 @@ func (s *state) rulesEitherWay(table string) []ownedKey {
 	return found
 }
 
-func missingFrom(doc document, after func(table, id, owner string) *record) string {
-	missing := ""
-	doc.hrefs(func(href string) {
-		table, id, ok := tableOf(toDraft(href))
-		if ok && strings.HasPrefix(table, draftTables) && after(strings.TrimPrefix(table, draftTables), id, "") == nil {
-			missing = href
-		}
-	})
-	return missing
-}
-
 func (s *state) renderVersion(index int) rendered {
 	v := s.versions[index]
 	return rendered{
 		"href": org + "/sec_policy/" + strconv.FormatInt(v.Version, 10), "version": v.Version, "commit_message": v.Message,
-		"workloads_affected": len(s.tables[tableWorkloads]), "object_counts": v.Counts,
+		"workloads_affected": len(s.tables[tableWorkloads]) + len(s.tables[tableMachines]), "object_counts": v.Counts,
 		"created_at": v.at, "created_by": pce.Ref{Href: v.author},
 	}
 }

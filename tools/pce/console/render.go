@@ -2,6 +2,7 @@ package console
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"time"
 
@@ -13,56 +14,92 @@ type rendered map[string]any
 
 // render gives an object of any kind with its href and audit fields, and what is particular to its kind.
 func (s *state) render(table, id string, agents *agents) rendered {
+	out := s.renderBare(table, id, agents)
+	if kindOf(table) == tableRuleSets {
+		s.addRules(out, table, id)
+	}
+	return out
+}
+
+// renderBare leaves a rule set's rules out.
+func (s *state) renderBare(table, id string, agents *agents) rendered {
 	r := s.get(table, id)
-	out := base(r, hrefOf(table, id, r.Owner))
-	switch name := strings.TrimPrefix(strings.TrimPrefix(table, draftTables), activeTables); name {
+	name, version := kindOf(table), versionOf(table)
+	out := base(r, hrefOf(table, id, r.Owner), shapes[name])
+	if version != "" {
+		out["update_type"], out["deleted_at"], out["deleted_by"] = nil, nil, nil
+		out["caps"] = []string{"write", "provision"}
+	}
+	if version+"/" == draftTables {
+		out["update_type"] = orNull(s.updateType(name, id))
+	}
+	if r.Deleted {
+		out["deleted_at"], out["deleted_by"] = r.UpdatedAt, pce.Ref{Href: r.UpdatedBy}
+	}
+	s.decorate(out, name, id, r, agents)
+	return out
+}
+
+// decorate adds what is particular to a kind.
+func (s *state) decorate(out rendered, name, id string, r *record, agents *agents) {
+	switch name {
 	case tableClusters:
 		agents.decorate(out, id)
 	case tableProfiles:
 		s.decorateProfile(out, r)
 	case tableWorkloads:
 		s.decorateWorkload(out, r)
-	case tableRuleSets, tableRules, tableDenyRules, tableIPLists, tableServices:
-		out["update_type"] = nil
-		if strings.HasPrefix(table, draftTables) {
-			out["update_type"] = orNull(s.updateType(name, id))
+	case tableMachines:
+		s.decorateMachine(out, id, r, agents)
+	case tableVENs:
+		s.decorateVEN(out, r, agents)
+	case tableBindings:
+		s.decorateBinding(out, r)
+	case tableGroups:
+		out["labels"], out["sub_groups"] = s.namedLabels(r.Doc), s.namedGroups(r.Doc)
+	case tableVirtual:
+		out["labels"] = s.namedLabels(r.Doc)
+		if r.ofCluster() {
+			out["caps"] = none
 		}
+	case tablePairing:
+		out["caps"] = []string{"write", "generate_pairing_key"}
 	}
-	return out
 }
 
-// renderRuleSet gives a rule set with its rules.
-func (s *state) renderRuleSet(table, id string, rules map[string][]string) rendered {
-	out := s.render(table, id, nil)
-	prefix := strings.TrimSuffix(table, tableRuleSets)
-	for field, name := range map[string]string{"rules": tableRules, "deny_rules": tableDenyRules} {
-		list := []rendered{}
-		for _, rule := range rules[prefix+name+"/"+id] {
-			list = append(list, s.render(prefix+name, rule, nil))
+// namedGroups are the label groups in a label group, with their names.
+func (s *state) namedGroups(doc document) []map[string]string {
+	found := []map[string]string{}
+	for _, entry := range doc.list("sub_groups") {
+		href, _ := entry["href"].(string)
+		group := map[string]string{"href": href}
+		if table, id, ok := tableOf(href); ok && s.get(table, id) != nil {
+			group["name"] = s.get(table, id).Doc.text("name")
 		}
-		out[field] = list
-	}
-	out["ip_tables_rules"] = []struct{}{}
-	return out
-}
-
-// rulesBySet lists the ids of rules by "<table>/<rule set>", for all rule sets at once.
-func (s *state) rulesBySet(prefix string) map[string][]string {
-	found := map[string][]string{}
-	for _, name := range ruleTables {
-		for _, id := range s.ids(prefix + name) {
-			at := prefix + name + "/" + s.get(prefix+name, id).Owner
-			found[at] = append(found[at], id)
-		}
+		found = append(found, group)
 	}
 	return found
 }
 
-func base(r *record, href string) rendered {
-	out := rendered{
-		"href": href, "created_at": r.CreatedAt, "updated_at": r.UpdatedAt,
-		"created_by": pce.Ref{Href: r.CreatedBy}, "updated_by": pce.Ref{Href: r.UpdatedBy}, "caps": []string{"write"},
+// addRules gives a rule set its rules.
+func (s *state) addRules(out rendered, table, id string) {
+	version := versionOf(table) + "/"
+	for field, name := range map[string]string{"rules": tableRules, "deny_rules": tableDenyRules} {
+		list := []rendered{}
+		for _, rule := range ordered(s.owned(version+name, id)) {
+			list = append(list, s.renderBare(version+name, rule, nil))
+		}
+		out[field] = list
 	}
+	out["ip_tables_rules"] = none
+}
+
+func base(r *record, href string, shape rendered) rendered {
+	out := make(rendered, len(shape)+len(r.Doc)+8)
+	maps.Copy(out, shape)
+	out["href"], out["caps"] = href, []string{"write"}
+	out["created_at"], out["updated_at"] = r.CreatedAt, r.UpdatedAt
+	out["created_by"], out["updated_by"] = pce.Ref{Href: r.CreatedBy}, pce.Ref{Href: r.UpdatedBy}
 	for field, value := range r.Doc {
 		if !strings.HasPrefix(field, privatePrefix) {
 			out[field] = value
@@ -94,21 +131,15 @@ func (s *state) decorateWorkload(out rendered, r *record) {
 
 // profileOf gives the profile of a namespace: its own, else the cluster's default.
 func (s *state) profileOf(cluster, namespace string) pce.ContainerWorkloadProfile {
-	var fallback, own *record
-	for _, r := range s.owned(tableProfiles, cluster) {
-		switch r.Doc.text("namespace") {
-		case namespace:
-			own = r
-		case "":
-			fallback = r
-		}
-	}
-	if own == nil {
-		own = fallback
-	}
 	var p pce.ContainerWorkloadProfile
-	if own != nil && own.Doc.into(&p) != nil {
-		return pce.ContainerWorkloadProfile{}
+	for _, name := range []string{namespace, ""} {
+		doc := document{}.set("namespace", name)
+		for id := range s.index.found[lookupOf(tableProfiles, &record{Doc: doc, Owner: cluster}, []string{"namespace"})] {
+			if s.get(tableProfiles, id).Doc.into(&p) != nil {
+				return pce.ContainerWorkloadProfile{}
+			}
+			return p
+		}
 	}
 	return p
 }
@@ -122,8 +153,8 @@ func (s *state) labelsOf(profile pce.ContainerWorkloadProfile, doc document) []p
 	if json.Unmarshal(doc["metadata"], &meta) != nil {
 		return found
 	}
-	for _, d := range dimensions {
-		if l, ok := s.labelFor(d.Key, profile, meta.Annotations["com.illumio."+d.Key]); ok {
+	for _, key := range s.keys() {
+		if l, ok := s.labelFor(key, profile, meta.Annotations["com.illumio."+key]); ok {
 			found = append(found, l)
 		}
 	}
@@ -148,13 +179,16 @@ func (s *state) labelFor(key string, profile pce.ContainerWorkloadProfile, annot
 			}
 		}
 	}
-	for id, r := range s.tables[tableLabels] {
-		if annotation != "" && r.Doc.text("key") == key && r.Doc.text("value") == annotation {
-			return pce.Label{Href: hrefOf(tableLabels, id, ""), Key: key, Value: annotation}, allowed(hrefOf(tableLabels, id, ""))
-		}
+	if annotation == "" {
+		return pce.Label{}, false
+	}
+	for id := range s.index.found[lookupOf(tableLabels, &record{Doc: labelOf(key, annotation)}, []string{"key", "value"})] {
+		return pce.Label{Href: hrefOf(tableLabels, id, ""), Key: key, Value: annotation}, allowed(hrefOf(tableLabels, id, ""))
 	}
 	return pce.Label{}, false
 }
+
+func labelOf(key, value string) document { return document{}.set("key", key).set("value", value) }
 
 func (s *state) label(id string) (pce.Label, bool) {
 	r := s.get(tableLabels, id)

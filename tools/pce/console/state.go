@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -24,6 +25,16 @@ const (
 	tablePairing   = "pairing_profiles"
 	tablePairKeys  = "pairing_keys"
 	tableKeys      = "api_keys"
+	// tableMachines are the public API's workloads: machines that a VEN manages, or that somebody told the console of.
+	// tableWorkloads are those of Kubernetes.
+	tableMachines   = "workloads"
+	tableVENs       = "vens"
+	tableBindings   = "service_bindings"
+	tableDimensions = "label_dimensions"
+	tableGroups     = "label_groups"
+	tableBoundaries = "enforcement_boundaries"
+	tableVirtual    = "virtual_services"
+	tableFirewall   = "firewall_settings"
 )
 
 const (
@@ -32,7 +43,9 @@ const (
 )
 
 // provisioned are the kinds that a change set names; rules travel with their rule set.
-var provisioned = []string{tableRuleSets, tableIPLists, tableServices}
+var provisioned = []string{
+	tableRuleSets, tableIPLists, tableServices, tableGroups, tableVirtual, tableBoundaries, tableFirewall,
+}
 
 var ruleTables = []string{tableRules, tableDenyRules}
 
@@ -49,6 +62,9 @@ type record struct {
 	Deleted bool `json:"deleted,omitempty"`
 	// Revision is the number of the edit that wrote the record; a draft and its active twin are equal when theirs are.
 	Revision uint64 `json:"-"`
+	// refs are the hrefs in Doc, each once and in its draft form; number is the id where that is one.
+	refs   []string
+	number int64
 }
 
 // edit is what the journal holds: one change by one author at one time.
@@ -60,6 +76,8 @@ type edit struct {
 	Put       []put      `json:"put,omitempty"`
 	Remove    []key      `json:"remove,omitempty"`
 	Provision *provision `json:"provision,omitempty"`
+	// Revert lists drafts that become again what is active.
+	Revert []key `json:"revert,omitempty"`
 }
 
 type key struct {
@@ -100,6 +118,8 @@ const eventsKept = 1000
 // state is the fold of all edits. It knows no clock, no disk and no lock.
 type state struct {
 	tables   map[string]map[string]*record
+	index    index
+	history  history
 	lastID   int64
 	last     uint64 // number of the newest edit
 	versions []version
@@ -111,7 +131,9 @@ type state struct {
 }
 
 func newState() *state {
-	return &state{tables: map[string]map[string]*record{}, profilesAt: map[string]uint64{}}
+	s := &state{tables: map[string]map[string]*record{}, index: newIndex(), history: history{}, profilesAt: map[string]uint64{}}
+	s.builtIn()
+	return s
 }
 
 // fold takes one record of the journal in.
@@ -135,13 +157,16 @@ func (s *state) apply(number uint64, e *edit) {
 	for _, p := range e.Put {
 		p.Record.Revision = number
 		s.note(number, p.Table, p.Record.Owner)
-		s.table(p.Table)[p.ID] = p.Record
+		s.put(p.Table, p.ID, p.Record)
 	}
 	for _, k := range e.Remove {
 		if r := s.get(k.Table, k.ID); r != nil {
 			s.note(number, k.Table, r.Owner)
 		}
-		delete(s.table(k.Table), k.ID)
+		s.drop(k.Table, k.ID)
+	}
+	for _, k := range e.Revert {
+		s.revert(k.Table, k.ID)
 	}
 	if e.Provision != nil {
 		s.provision(number, e)
@@ -154,75 +179,52 @@ func (s *state) apply(number uint64, e *edit) {
 
 func (s *state) note(number uint64, table, owner string) {
 	switch table {
-	case tableLabels, tablePairing:
+	case tableLabels, tablePairing, tableDimensions, tableMachines, tableBindings:
 		s.organisationAt = number
 	case tableProfiles:
 		s.profilesAt[owner] = number
 	}
 }
 
-// provision makes the drafts that e names active.
-func (s *state) provision(number uint64, e *edit) {
-	for _, k := range e.Provision.Drafts {
-		s.activate(k.Table, k.ID)
-		if k.Table != tableRuleSets {
-			continue
-		}
-		for _, rules := range ruleTables {
-			for id := range s.owned(draftTables+rules, k.ID) {
-				s.activate(rules, id)
-			}
-		}
-	}
-	s.policyAt = number
-	s.versions = append(s.versions, version{provision: *e.Provision, at: e.At, author: e.Author})
-}
-
-func (s *state) activate(table, id string) {
-	draft := s.get(draftTables+table, id)
-	if draft == nil || draft.Deleted {
-		delete(s.table(draftTables+table), id)
-		delete(s.table(activeTables+table), id)
-		return
-	}
-	active := *draft
-	active.Doc = draft.Doc.mapHrefs(toActive)
-	s.table(activeTables + table)[id] = &active
-}
-
-func (s *state) table(name string) map[string]*record {
-	t, ok := s.tables[name]
+// put stores a record in place of the one that is there.
+func (s *state) put(table, id string, r *record) {
+	s.drop(table, id)
+	r.refs = r.Doc.references()
+	r.number, _ = strconv.ParseInt(id, 10, 64)
+	t, ok := s.tables[table]
 	if !ok {
 		t = map[string]*record{}
-		s.tables[name] = t
+		s.tables[table] = t
 	}
-	return t
+	t[id] = r
+	s.index.add(table, id, r)
+}
+
+func (s *state) drop(table, id string) {
+	if r := s.get(table, id); r != nil {
+		s.index.remove(table, id, r)
+		delete(s.tables[table], id)
+	}
 }
 
 func (s *state) get(table, id string) *record { return s.tables[table][id] }
 
-// owned gives the records of a table that belong to owner.
+// owned gives the records of a table that belong to owner. The map is the state's own.
 func (s *state) owned(table, owner string) map[string]*record {
-	found := map[string]*record{}
-	for id, r := range s.tables[table] {
-		if r.Owner == owner {
-			found[id] = r
-		}
-	}
-	return found
+	return s.index.owned[ownerKey{table, owner}]
 }
 
 // ids of a table in the order of their numbers or, where they are UUIDs, of their creation.
-func (s *state) ids(table string) []string {
-	t := s.tables[table]
+func (s *state) ids(table string) []string { return ordered(s.tables[table]) }
+
+func ordered(t map[string]*record) []string {
 	return slices.SortedFunc(maps.Keys(t), func(a, b string) int {
-		x, errA := strconv.ParseInt(a, 10, 64)
-		y, errB := strconv.ParseInt(b, 10, 64)
+		x, y := t[a], t[b]
 		switch {
-		case errA == nil && errB == nil:
-			return int(x - y)
-		case !t[a].CreatedAt.Equal(t[b].CreatedAt):
-			return t[a].CreatedAt.Compare(t[b].CreatedAt)
+		case x.number != y.number:
+			return cmp.Compare(x.number, y.number)
+		case !x.CreatedAt.Equal(y.CreatedAt):
+			return x.CreatedAt.Compare(y.CreatedAt)
 		default:
 			return strings.Compare(a, b)
 		}

@@ -104,14 +104,16 @@ func (s *store) announce() {
 	s.changed = make(chan struct{})
 }
 
-// transaction collects an edit. The state is the one before it.
+// transaction collects an edit. The state is the one before it; get sees what the edit made of an object.
 type transaction struct {
 	state *state
 	edit  edit
+	made  map[key]*record
+	taken map[lookup]string
 }
 
 func (t *transaction) empty() bool {
-	return len(t.edit.Put) == 0 && len(t.edit.Remove) == 0 && t.edit.Provision == nil
+	return len(t.edit.Put) == 0 && len(t.edit.Remove) == 0 && len(t.edit.Revert) == 0 && t.edit.Provision == nil
 }
 
 // number gives the next integer id; ids are never used twice.
@@ -120,26 +122,53 @@ func (t *transaction) number() string {
 	return strconv.FormatInt(t.edit.LastID, 10)
 }
 
+// get gives an object as it will be after the edit, nil where it will not be.
+func (t *transaction) get(table, id string) *record {
+	if r, changed := t.made[key{table, id}]; changed {
+		return r
+	}
+	return t.state.get(table, id)
+}
+
+func (t *transaction) put(table, id string, r *record) *record {
+	at := key{table, id}
+	t.edit.Put = append(t.edit.Put, put{key: at, Record: r})
+	t.note(at, r)
+	for _, l := range lookups(table, r) {
+		if t.taken == nil {
+			t.taken = map[lookup]string{}
+		}
+		t.taken[l] = id
+	}
+	return r
+}
+
+func (t *transaction) note(at key, r *record) {
+	if t.made == nil {
+		t.made = map[key]*record{}
+	}
+	t.made[at] = r
+}
+
 // create adds an object.
 func (t *transaction) create(table, id, owner string, doc document) *record {
-	r := &record{
+	return t.put(table, id, &record{
 		Doc: doc, Owner: owner,
 		CreatedAt: t.edit.At, CreatedBy: t.edit.Author, UpdatedAt: t.edit.At, UpdatedBy: t.edit.Author,
-	}
-	t.edit.Put = append(t.edit.Put, put{key: key{table, id}, Record: r})
-	return r
+	})
 }
 
 // update writes an object anew.
 func (t *transaction) update(table, id string, doc document) *record {
-	r := *t.state.get(table, id)
+	r := *t.get(table, id)
 	r.Doc, r.UpdatedAt, r.UpdatedBy = doc, t.edit.At, t.edit.Author
-	t.edit.Put = append(t.edit.Put, put{key: key{table, id}, Record: &r})
-	return &r
+	return t.put(table, id, &r)
 }
 
 func (t *transaction) remove(table, id string) {
-	t.edit.Remove = append(t.edit.Remove, key{table, id})
+	at := key{table, id}
+	t.edit.Remove = append(t.edit.Remove, at)
+	t.note(at, nil)
 }
 
 // discard marks a draft deleted where it is active, and removes it where it is not.
@@ -148,9 +177,9 @@ func (t *transaction) discard(table, id string) {
 		t.remove(draftTables+table, id)
 		return
 	}
-	r := *t.state.get(draftTables+table, id)
+	r := *t.get(draftTables+table, id)
 	r.Deleted, r.UpdatedAt, r.UpdatedBy = true, t.edit.At, t.edit.Author
-	t.edit.Put = append(t.edit.Put, put{key: key{draftTables + table, id}, Record: &r})
+	t.put(draftTables+table, id, &r)
 }
 
 func newUUID() string { return uuid.NewString() }

@@ -14,21 +14,58 @@ type validation struct {
 	state *state
 	// table is where the document goes; owner the object that it belongs to.
 	table, owner string
+	// within is the edit that the document is a part of, nil for the first part.
+	within *transaction
 }
 
-// taken refuses a document that another one of the table equals in all the fields.
+// taken refuses a document that another one of the table equals in all the fields, which must be a tuple of the index.
 func (v *validation) taken(id string, doc document, fields ...string) error {
-	for other, r := range v.state.tables[v.table] {
-		if other == id || r.Owner != v.owner || r.Deleted {
-			continue
-		}
-		same := func(field string) bool { return r.Doc.text(field) == doc.text(field) }
-		if !slices.ContainsFunc(fields, func(f string) bool { return !same(f) }) {
-			return refuse(http.StatusNotAcceptable, fields[0]+"_must_be_unique", "%s %q: %s has it already",
-				strings.Join(fields, " and "), doc.text(fields[len(fields)-1]), hrefOf(v.table, other, r.Owner))
-		}
+	if other := v.holder(id, doc, fields); other != "" {
+		return refuse(http.StatusNotAcceptable, fields[0]+"_must_be_unique", "%s %q: %s has it already",
+			strings.Join(fields, " and "), doc.text(fields[len(fields)-1]), hrefOf(v.table, other, v.get(v.table, other).Owner))
 	}
 	return nil
+}
+
+// unique refuses a document whose pair of external data another one of the table has.
+func (v *validation) unique(id string, doc document) error {
+	if doc.text(external[0]) == "" && doc.text(external[1]) == "" {
+		return nil
+	}
+	if other := v.holder(id, doc, external); other != "" {
+		return refuse(http.StatusNotAcceptable, "external_reference_not_unique", "external_data_set %q and external_data_reference %q: %s has them already",
+			doc.text(external[0]), doc.text(external[1]), hrefOf(v.table, other, v.get(v.table, other).Owner))
+	}
+	return nil
+}
+
+// holder finds another object that has the same values in the fields.
+func (v *validation) holder(id string, doc document, fields []string) string {
+	at := lookupOf(v.table, &record{Doc: doc, Owner: v.owner}, fields)
+	if v.within != nil {
+		if other, made := v.within.taken[at]; made && other != id && v.holds(other, at, fields) {
+			return other
+		}
+	}
+	for other := range v.state.index.found[at] {
+		if other != id && v.holds(other, at, fields) {
+			return other
+		}
+	}
+	return ""
+}
+
+// holds tells whether an object still has the values when the edit is done.
+func (v *validation) holds(id string, at lookup, fields []string) bool {
+	r := v.get(v.table, id)
+	return r != nil && !r.Deleted && lookupOf(v.table, r, fields) == at
+}
+
+func (v *validation) get(table, id string) *record {
+	if v.within != nil {
+		return v.within.get(table, id)
+	}
+	return v.state.get(table, id)
 }
 
 // refers checks that href names an object of the kind that exists (and, for a draft, is not about to go).
@@ -37,10 +74,33 @@ func (v *validation) refers(field, kind, href string) error {
 	if !ok || strings.TrimPrefix(table, draftTables) != kind {
 		return invalid(field, "%q is not the href of one of %s", href, kind)
 	}
-	if r := v.state.get(table, id); r == nil || r.Deleted {
+	if r := v.get(table, id); r == nil || r.Deleted {
 		return invalid(field, "%s does not exist", href)
 	}
 	return nil
+}
+
+// oneLabelPerKey checks references to labels of different keys, and gives the field with the hrefs alone.
+func (v *validation) oneLabelPerKey(doc document, field string, refs []pce.Ref) (document, error) {
+	keys := map[string]string{}
+	bare := make([]pce.Ref, len(refs))
+	for i, ref := range refs {
+		if err := v.refers(field, tableLabels, ref.Href); err != nil {
+			return nil, err
+		}
+		key := v.labelKey(ref.Href)
+		if other, twice := keys[key]; twice {
+			return nil, invalid(field, "%s and %s are both of key %q", other, ref.Href, key)
+		}
+		keys[key], bare[i] = ref.Href, pce.Ref{Href: ref.Href}
+	}
+	return doc.set(field, bare), nil
+}
+
+// labelKey is the key of a label that exists.
+func (v *validation) labelKey(href string) string {
+	_, id, _ := tableOf(href)
+	return v.get(tableLabels, id).Doc.text("key")
 }
 
 func checkLabel(v *validation, id string, doc, before document) (document, error) {
@@ -49,7 +109,7 @@ func checkLabel(v *validation, id string, doc, before document) (document, error
 		return nil, err
 	}
 	switch {
-	case !isDimension(l.Key):
+	case !v.state.isDimension(l.Key):
 		return nil, invalid("key", "%q is not the key of a label dimension", l.Key)
 	case before != nil && before.text("key") != l.Key:
 		return nil, invalid("key", "cannot be changed")
@@ -122,7 +182,6 @@ func checkService(v *validation, id string, doc, _ document) (document, error) {
 
 // checkPort checks a protocol with its ports; every protocol (-1) is for services alone.
 func checkPort(field string, p pce.ServicePort, all bool) error {
-	within := func(n *int, low, high int) bool { return n == nil || (*n >= low && *n <= high) }
 	switch {
 	case p.Proto == nil:
 		return invalid(field+".proto", "must be given")
@@ -142,101 +201,13 @@ func checkPort(field string, p pce.ServicePort, all bool) error {
 	return nil
 }
 
-func checkRuleSet(v *validation, id string, doc, _ document) (document, error) {
-	if doc["enabled"] == nil {
-		doc = doc.set("enabled", true)
-	}
-	var s pce.RuleSet
-	if err := doc.into(&s); err != nil {
-		return nil, err
-	}
-	if s.Rules != nil || s.DenyRules != nil {
-		return nil, invalid("rules", "can be given only when the rule set is created; use its sec_rules and deny_rules")
-	}
-	if len(s.Scopes) == 0 {
-		return nil, invalid("scopes", "must not be empty; [[]] covers everything")
-	}
-	for _, scope := range s.Scopes {
-		for _, entry := range scope {
-			if entry.Label == nil || len(entry.Unknown) > 0 {
-				return nil, invalid("scopes", "want labels only; other entries are not supported by this console")
-			}
-			if err := v.refers("scopes.label", tableLabels, entry.Label.Href); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return doc, checkNamed(v, id, doc)
-}
+// within tells whether a number, where there is one, is in a range.
+func within(n *int, low, high int) bool { return n == nil || (*n >= low && *n <= high) }
 
-func checkRule(v *validation, _ string, doc, _ document) (document, error) {
-	doc = withRuleDefaults(doc)
-	var r pce.Rule
-	if err := doc.into(&r); err != nil {
-		return nil, err
-	}
-	if err := v.actors("consumers", r.Consumers); err != nil {
-		return nil, err
-	}
-	if err := v.actors("providers", r.Providers); err != nil {
-		return nil, err
-	}
-	isList := func(a pce.Actor) bool { return a.IPList != nil }
-	if slices.ContainsFunc(r.Consumers, isList) && slices.ContainsFunc(r.Providers, isList) {
-		return nil, invalid("consumers", "an IP list on one side needs workloads on the other")
-	}
-	return doc, v.ingress(r.IngressServices)
-}
-
-func withRuleDefaults(doc document) document {
-	for field, value := range map[string]any{
-		"enabled": true, "unscoped_consumers": false, "network_type": "brn",
-		"resolve_labels_as": map[string][]string{"providers": {"workloads"}, "consumers": {"workloads"}},
-	} {
-		if doc[field] == nil {
-			doc = doc.set(field, value)
-		}
-	}
-	return doc
-}
-
-func (v *validation) actors(field string, actors []pce.Actor) error {
-	if len(actors) == 0 {
-		return invalid(field, "must not be empty")
-	}
-	for _, a := range actors {
-		var err error
-		switch {
-		case len(a.Unknown) > 0:
-			err = invalid(field, "%s is not supported by this console", strings.Join(a.Unknown, ", "))
-		case a.Label != nil:
-			err = v.refers(field+".label", tableLabels, a.Label.Href)
-		case a.IPList != nil:
-			err = v.refers(field+".ip_list", tableIPLists, a.IPList.Href)
-		case a.Actors != pce.AllManagedWorkloads:
-			err = invalid(field, `want label, ip_list or actors "ams"; other actors are not supported by this console`)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (v *validation) ingress(services []pce.IngressService) error {
-	if len(services) == 0 {
-		return invalid("ingress_services", "must not be empty")
-	}
-	for _, s := range services {
-		var err error
-		if s.Href != "" {
-			err = v.refers("ingress_services.href", tableServices, s.Href)
-		} else {
-			err = checkPort("ingress_services", s.ServicePort, false)
-		}
-		if err != nil {
-			return err
-		}
+// oneOf checks a field of a few words.
+func oneOf(field, value string, words []string) error {
+	if !slices.Contains(words, value) {
+		return invalid(field, "%q is not one of %v", value, words)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package console
 import (
 	"bytes"
 	"net/http"
-	"slices"
 
 	"github.com/ringfence/ringfence/libs/pce"
 )
@@ -13,22 +12,9 @@ func checkCluster(v *validation, id string, doc, _ document) (document, error) {
 	if err := doc.into(&c); err != nil {
 		return nil, err
 	}
-	for _, field := range []string{"external_data_set", "external_data_reference"} {
+	for _, field := range external {
 		if doc[field] != nil {
 			return nil, invalid(field, "is not a field of container clusters")
-		}
-	}
-	return doc, checkNamed(v, id, doc)
-}
-
-func checkPairing(v *validation, id string, doc, _ document) (document, error) {
-	var p pce.PairingProfile
-	if err := doc.into(&p); err != nil {
-		return nil, err
-	}
-	for _, l := range p.Labels {
-		if err := v.refers("labels", tableLabels, l.Href); err != nil {
-			return nil, err
 		}
 	}
 	return doc, checkNamed(v, id, doc)
@@ -48,10 +34,14 @@ func checkProfile(v *validation, id string, doc, before document) (document, err
 		return nil, invalid("namespace", "cannot be changed")
 	case before == nil && p.Namespace != nil && *p.Namespace == "":
 		return nil, invalid("namespace", "must not be empty")
-	case !slices.Contains(modes, p.EnforcementMode):
-		return nil, invalid("enforcement_mode", "%q is not one of %v", p.EnforcementMode, modes)
 	case len(p.Labels) > 0 && !doc.flag("managed", false):
 		return nil, refuse(http.StatusNotAcceptable, "labels_on_unmanaged_profile", "labels: only a managed profile can have labels")
+	}
+	if err := oneOf("enforcement_mode", p.EnforcementMode, modes); err != nil {
+		return nil, err
+	}
+	if err := oneOf("visibility_level", doc.text("visibility_level"), visibilityLevels); err != nil {
+		return nil, err
 	}
 	if err := v.profileLabels(p.Labels); err != nil {
 		return nil, err
@@ -67,15 +57,10 @@ func normal(value []byte) []byte {
 }
 
 func withProfileDefaults(doc document) document {
-	for field, value := range map[string]any{
+	return doc.otherwise(map[string]any{
 		"managed": false, "enforcement_mode": pce.ModeIdle, "visibility_level": "flow_summary", "labels": []string{},
 		"namespace": nil, "name": nil, "description": "",
-	} {
-		if doc[field] == nil {
-			doc = doc.set(field, value)
-		}
-	}
-	return doc
+	})
 }
 
 func (v *validation) profileLabels(labels []pce.ProfileLabel) error {
@@ -101,15 +86,14 @@ func (v *validation) profileLabels(labels []pce.ProfileLabel) error {
 }
 
 func (v *validation) labelsOfKey(key string, refs []pce.LabelRef) error {
-	if !isDimension(key) {
+	if !v.state.isDimension(key) {
 		return invalid("labels.key", "%q is not the key of a label dimension", key)
 	}
 	for _, ref := range refs {
 		if err := v.refers("labels", tableLabels, ref.Href); err != nil {
 			return err
 		}
-		_, id, _ := tableOf(ref.Href)
-		if got := v.state.get(tableLabels, id).Doc.text("key"); got != key {
+		if got := v.labelKey(ref.Href); got != key {
 			return invalid("labels", "%s is a label of key %q, not %q", ref.Href, got, key)
 		}
 	}
