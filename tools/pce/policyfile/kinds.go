@@ -75,6 +75,8 @@ var (
 	rulePorts = list{of: traffic{record{whole: true, flow: true, fields: append([]field{optional("service", ref{kindServices})}, ports...)}}}
 	scopes    = list{of: list{of: actor}}
 	resolves  = list{of: text{}}
+	// everyScope is written down when it is empty, too: what firewall settings a file does not give are left alone.
+	everyScope = list{of: list{of: actor}, kept: true}
 )
 
 // ruleFields are those of allow and of deny rules.
@@ -200,9 +202,9 @@ var kinds = []kind{
 			optional("allow_path_mtu_discovery", flag{}), optional("allow_traceroute", flag{}), optional("ipv6_mode", text{}),
 			optional("log_dropped_broadcast", flag{}), optional("log_dropped_multicast", flag{}),
 			optional("network_detection_mode", text{}), optional("ike_authentication_type", text{}),
-			optional("static_policy_scopes", scopes), optional("containers_inherit_host_policy_scopes", scopes),
-			optional("blocked_connection_reject_scopes", scopes), optional("loopback_interfaces_in_policy_scopes", scopes),
-			optional("firewall_coexistence", list{of: record{fields: []field{
+			optional("static_policy_scopes", everyScope), optional("containers_inherit_host_policy_scopes", everyScope),
+			optional("blocked_connection_reject_scopes", everyScope), optional("loopback_interfaces_in_policy_scopes", everyScope),
+			optional("firewall_coexistence", list{kept: true, of: record{fields: []field{
 				required("illumio_primary", flag{}), optional("workload_mode", text{}), optional("scope", labelRefs),
 			}}}),
 		}},

@@ -307,20 +307,35 @@ func closest(shape record, old []held, plain map[string]any) int {
 
 // ruleName tells people which rule is meant.
 func ruleName(plain map[string]any) string {
-	ends := func(field string) string {
-		var names []string
-		list, _ := plain[field].([]any)
-		for _, item := range list {
-			parts := item.(map[string]any)
-			for _, name := range []string{"label", "label_group", "ip_list", "workload", "virtual_service", "actors", "service", "proto", "port", "to_port"} {
-				if v, given := parts[name]; given {
-					names = append(names, fmt.Sprint(v))
-				}
+	name := ends(plain["consumers"]) + " -> " + ends(plain["providers"])
+	if services := ends(plain["ingress_services"]); services != "" {
+		name += " (" + services + ")"
+	}
+	return name
+}
+
+// ends names the entries of a list of a rule.
+func ends(list any) string {
+	var names []string
+	items, _ := list.([]any)
+	for _, item := range items {
+		var words []string
+		parts := item.(map[string]any)
+		for _, field := range []string{"label", "label_group", "ip_list", "workload", "virtual_service", "actors", "service", "proto", "port"} {
+			if v, given := parts[field]; given {
+				words = append(words, fmt.Sprint(v))
 			}
 		}
-		return strings.Join(names, " ")
+		name := strings.Join(words, " ")
+		if to, given := parts["to_port"]; given {
+			name += fmt.Sprintf("-%d", to)
+		}
+		if parts["exclusion"] == true {
+			name = "all but " + name
+		}
+		names = append(names, name)
 	}
-	return fmt.Sprintf("%s -> %s (%s)", ends("consumers"), ends("providers"), ends("ingress_services"))
+	return strings.Join(names, ", ")
 }
 
 // prune plans the removal of what the files do not have, and counts in what is to be deleted already.

@@ -2,8 +2,11 @@ package policyfile_test
 
 import (
 	"bytes"
+	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,9 +23,19 @@ import (
 type scene struct {
 	*testing.T
 	*api.Client
+	url string
 }
 
-func newScene(t *testing.T) *scene {
+func (s *scene) as(user, secret string) *api.Client {
+	s.Helper()
+	client, err := api.New(api.Config{URL: s.url, OrgID: 1, User: user, Secret: secret})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return client
+}
+
+func newScene(t *testing.T, absent ...string) *scene {
 	t.Helper()
 	j, err := journal.Open(t.Context(), t.TempDir(), 64)
 	if err != nil {
@@ -40,13 +53,17 @@ func newScene(t *testing.T) *scene {
 	if _, err := c.EnsureCluster(t.Context(), "lab"); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(c)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if slices.Contains(absent, path.Base(r.URL.Path)) {
+			http.NotFound(w, r)
+			return
+		}
+		c.ServeHTTP(w, r)
+	}))
 	t.Cleanup(server.Close)
-	client, err := api.New(api.Config{URL: server.URL, OrgID: 1, User: key.ID, Secret: key.Secret})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &scene{t, client}
+	s := &scene{T: t, url: server.URL}
+	s.Client = s.as(key.ID, key.Secret)
+	return s
 }
 
 func (s *scene) export(version string) string {
@@ -170,7 +187,7 @@ func TestChanges(t *testing.T) {
 	p := s.plan(text, false)
 	want := []string{
 		"create labels role=cache", "update services ping", "update rule_sets infrastructure", "update rule_sets shop",
-		"update sec_rules shop: role=api -> role=database (tcp 5431 tcp 5433 5439)", "create deny_rules shop: ams -> role=database (tcp 22)",
+		"update sec_rules shop: role=api -> role=database (tcp 5431, tcp 5433-5439)", "create deny_rules shop: ams -> role=database (tcp 22)",
 	}
 	var got []string
 	for _, c := range p.Changes {
@@ -179,7 +196,7 @@ func TestChanges(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatal(diff)
 	}
-	if out := table(p); !strings.Contains(out, "enabled: false -> -") || !strings.Contains(out, "2 to create, 4 to update, 0 to delete") {
+	if out := table(p); !strings.Contains(out, "enabled: false -> default") || !strings.Contains(out, "ingress_services: -{proto: tcp, port: 5432} +{proto: tcp, port: 5431}") || !strings.Contains(out, "2 to create, 4 to update, 0 to delete") {
 		t.Fatalf("the table:\n%s", out)
 	}
 	s.imports(text, false, true)
@@ -197,7 +214,9 @@ func TestChanges(t *testing.T) {
 func TestPruningWaitsForProvisioning(t *testing.T) {
 	s := newScene(t)
 	s.imports(shop(t), false, true)
-	empty := "labels: []\nrule_sets: []\nservices: []\nip_lists: []\npairing_profiles: []\ncontainer_workload_profiles:\n  - {cluster: lab, namespace: shop}\n"
+	empty := "label_dimensions: []\nlabels: []\nlabel_groups: []\nvirtual_services: []\nworkloads: []\nrule_sets: []\nservices: []\nip_lists: []\n" +
+		"enforcement_boundaries: []\npairing_profiles: []\ncontainer_workload_profiles:\n  - {cluster: lab, namespace: shop}\n" +
+		"firewall_settings: {static_policy_scopes: [], firewall_coexistence: []}\n"
 	p := s.plan(empty, true)
 	if _, err := p.Apply(t.Context(), false, ""); err != nil {
 		t.Fatal(err)
@@ -285,5 +304,57 @@ func TestRefusalNamesTheObject(t *testing.T) {
 	}
 	if p := s.plan("labels: [app=a]\n", false); len(p.Changes) != 0 {
 		t.Fatalf("what was done is lost:\n%s", table(p))
+	}
+}
+
+// A console without a collection is left without it, and says so.
+func TestConsoleWithoutSomeKinds(t *testing.T) {
+	s := newScene(t, "label_groups", "workloads", "firewall_settings")
+	p := s.plan("labels: [env=dev]\nlabel_groups: [{name: g, key: env, labels: [env=dev]}]\nfirewall_settings: {allow_igmp: false}\n", true)
+	if len(p.Changes) != 1 || !slices.Equal(p.Notes, []string{
+		"label_groups: the console does not serve them; 1 of the files are left out", "firewall_settings: the console does not serve them; 1 of the files are left out",
+	}) {
+		t.Fatalf("%s", table(p))
+	}
+	exported, err := policyfile.Export(t.Context(), s.Client, api.Draft)
+	if err != nil || len(exported.Notes) != 3 {
+		t.Fatalf("%q %v", exported.Notes, err)
+	}
+	wanted, err := policyfile.Parse(map[string][]byte{"p.yaml": []byte("label_groups: [{name: g, key: env}]\nrule_sets: [{name: s, scopes: [[{label_group: g}]]}]\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policyfile.NewPlan(t.Context(), s.Client, wanted, false); err == nil || !strings.Contains(err.Error(), `p.yaml:2: rule_set "s".scopes[0][0].label_group: label_group "g"`) {
+		t.Fatal(err)
+	}
+}
+
+// What has no name cannot be written down, and is not left out either.
+func TestExportRefusesWhatHasNoName(t *testing.T) {
+	s := newScene(t)
+	for range 2 {
+		if _, err := s.Create(t.Context(), s.Org()+"/workloads", map[string]any{"name": "twin"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := policyfile.Export(t.Context(), s.Client, api.Draft); err == nil || !strings.Contains(err.Error(), `"twin" is the name of both /orgs/1/workloads/`) {
+		t.Fatal(err)
+	}
+}
+
+// Rules may name workloads of Kubernetes: by cluster, namespace, kind and name.
+func TestKubernetesWorkloadsHaveNames(t *testing.T) {
+	s := newScene(t)
+	made, err := s.CreateContainerCluster(t.Context(), api.ContainerCluster{Name: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := api.ID(made.Href)
+	if _, err := s.as(id, made.Token).Agent(id).CreateWorkloads(t.Context(), []api.KubernetesWorkload{{Name: "web", Kind: "Deployment", Namespace: "shop"}}); err != nil {
+		t.Fatal(err)
+	}
+	p := s.plan("rule_sets: [{name: shop, scopes: [[]], rules: [{consumers: [{workload: other/shop/Deployment/web}], providers: [{actors: ams}]}]}]\n", false)
+	if len(p.Changes) != 2 || p.Changes[1].Name != "shop: other/shop/Deployment/web -> ams" {
+		t.Fatal(table(p))
 	}
 }

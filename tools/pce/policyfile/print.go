@@ -3,6 +3,7 @@ package policyfile
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -42,28 +43,44 @@ func (p *Plan) WriteTable(w io.Writer) error {
 	return err
 }
 
-// String is the change of a field, in short.
+// String is the change of a field, in short: of a list what goes and what comes.
 func (d Difference) String() string {
-	return fmt.Sprintf("%s: %s -> %s", d.Field, short(d.Before), short(d.After))
+	before, listBefore := d.Before.([]any)
+	after, listAfter := d.After.([]any)
+	if !listBefore && !listAfter {
+		return fmt.Sprintf("%s: %s -> %s", d.Field, short(d.Before), short(d.After))
+	}
+	parts := append(missing("-", before, after), missing("+", after, before)...)
+	if len(parts) > 4 {
+		parts = append(parts[:4], fmt.Sprintf("and %d more", len(parts)-4))
+	}
+	return d.Field + ": " + strings.Join(parts, " ")
 }
 
-// short writes a plain value on one line, and long ones only by their size.
+// missing lists what other does not have.
+func missing(sign string, items, other []any) (parts []string) {
+	for _, item := range items {
+		if !slices.ContainsFunc(other, func(o any) bool { return rank(o) == rank(item) }) {
+			parts = append(parts, sign+short(item))
+		}
+	}
+	return parts
+}
+
+// short writes a plain value on one line.
 func short(v any) string {
 	switch v := v.(type) {
 	case nil:
-		return "-"
+		return "default"
 	case []any:
 		parts := make([]string, len(v))
 		for i := range v {
 			parts[i] = short(v[i])
 		}
-		if out := "[" + strings.Join(parts, ", ") + "]"; len(out) <= 60 {
-			return out
-		}
-		return fmt.Sprintf("[%d entries]", len(v))
+		return "[" + strings.Join(parts, ", ") + "]"
 	case map[string]any:
 		var parts []string
-		for _, name := range sortedNames(v) {
+		for _, name := range namesOf(v) {
 			parts = append(parts, name+": "+short(v[name]))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"

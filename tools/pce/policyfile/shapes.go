@@ -408,10 +408,8 @@ func rank(v any) string {
 		}
 		return b.String()
 	case map[string]any:
-		names := sortedNames(v)
-		slices.SortStableFunc(names, func(a, b string) int { return weight(a) - weight(b) })
 		var b strings.Builder
-		for _, name := range names {
+		for _, name := range namesOf(v) {
 			b.WriteString(name + "\x02" + rank(v[name]) + "\x03")
 		}
 		return b.String()
@@ -422,6 +420,13 @@ func rank(v any) string {
 
 // telling are fields by which people look for an entry of a list: they come first in its order.
 var telling = []string{"from_ip", "fqdn", "ip", "proto", "port"}
+
+// namesOf are the names of fields in the order of ranks.
+func namesOf(v map[string]any) []string {
+	names := sortedNames(v)
+	slices.SortStableFunc(names, func(a, b string) int { return weight(a) - weight(b) })
+	return names
+}
 
 func weight(name string) int {
 	if i := slices.Index(telling, name); i >= 0 {
