@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/identity"
@@ -57,11 +58,11 @@ func Of(id identity.Identity) (Rights, error) {
 func Host() Rights {
 	return Rights{
 		Publish: []string{
-			"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*",
+			"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*", eventlog.LinkSubject,
 			"$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>",
 			"$JS.API.INFO", "$JS.SNAPSHOT.>", // for moving the log
 		},
-		Subscribe: append(inbox(PolicyStore), "query.>", "$SRV.>", "status.>"),
+		Subscribe: append(inbox(PolicyStore), "query.>", "$SRV.>", "status.>", eventlog.AliveSubject("*")),
 		Answers:   true,
 	}
 }
@@ -84,7 +85,7 @@ func watcher() Rights {
 func bridge() Rights {
 	publish := producer(PceBridge, "facts.pce.>", "facts.ctl.settings", "facts.ctl.link")
 	return Rights{
-		Publish:   append(append(publish, reads("FACTS")...), reads("STATUS")...),
+		Publish:   slices.Concat(publish, []string{eventlog.AliveSubject(PceBridge)}, reads("FACTS"), reads("STATUS"), reads("FLOWS")),
 		Subscribe: inbox(PceBridge),
 	}
 }

@@ -74,6 +74,12 @@ func (l *Log) NodeStatuses(ctx context.Context) ([]*ringfencev1.NodeStatus, erro
 
 // Flows gives the flow batches that were stored since a time, in the order of the log. An error ends the iteration.
 func (l *Log) Flows(ctx context.Context, since time.Time) iter.Seq2[*ringfencev1.FlowBatch, error] {
+	return l.FlowsBetween(ctx, since, time.Time{})
+}
+
+// FlowsBetween gives those that were stored from one time until just before another; the zero time has no end. Times are the
+// log's: what was stored by then stays the same from then on, whatever the clocks of nodes say.
+func (l *Log) FlowsBetween(ctx context.Context, since, until time.Time) iter.Seq2[*ringfencev1.FlowBatch, error] {
 	return func(yield func(*ringfencev1.FlowBatch, error) bool) {
 		r := l.streamReader(streamFlows, jetstream.DeliverByStartTimePolicy)
 		r.since = since
@@ -88,6 +94,9 @@ func (l *Log) Flows(ctx context.Context, since time.Time) iter.Seq2[*ringfencev1
 		for m, err := range l.drain(ctx, r) {
 			if err != nil {
 				yield(nil, err)
+				return
+			}
+			if !until.IsZero() && !m.storedAt.Before(until) {
 				return
 			}
 			b := &ringfencev1.FlowBatch{}

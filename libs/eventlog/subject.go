@@ -22,6 +22,7 @@ const (
 	statusPrefix      = "status."
 	flowsPrefix       = "flows."
 	snapPrefix        = "snap."
+	alivePrefix       = "alive."
 )
 
 // KubernetesSubject names the facts of a Kubernetes object. kind is lower-cased; an empty namespace stands for an object
@@ -62,6 +63,14 @@ func AcknowledgedSubject(id string) string { return "facts.pce.kubernetes_worklo
 
 // SyncedSubject names the facts by which a producer says that it is in sync.
 func SyncedSubject(producer string) string { return "facts.ctl.synced." + Token(producer) }
+
+// AliveSubject names the messages by which a producer says that it is there. They are not stored; "*" stands for all.
+func AliveSubject(producer string) string {
+	if producer == "*" {
+		return alivePrefix + producer
+	}
+	return alivePrefix + Token(producer)
+}
 
 func setSubject(id string, chunk int) string {
 	if chunk == 0 {

@@ -204,6 +204,14 @@ func (a *Agent) ReportFlows(ctx context.Context, u FlowUpload) (FlowReceipt, err
 	return receipt, a.client.call(ctx, http.MethodPut, a.path("traffic_flows/bulk_create"), u, &receipt)
 }
 
+// LastFlows tells which upload the console took last, empty for none: where to go on after a restart.
+func (a *Agent) LastFlows(ctx context.Context) (string, error) {
+	var last struct {
+		Batch string `json:"batch"`
+	}
+	return last.Batch, a.client.call(ctx, http.MethodGet, a.path("traffic_flows/last"), nil, &last)
+}
+
 // AgentEvent is something that happened in the cluster, for the console's events.
 type AgentEvent struct {
 	// ID names the event in the cluster: one that the console has is not taken twice.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,13 +31,19 @@ type Config struct {
 	User, Secret string
 	// Cluster is the UUID of the cluster whose token Secret is, or empty. It makes a 401 say what to check.
 	Cluster string
-	// RootCAs verify the console beside the system's authorities where nil.
+	// RootCAs verify the console instead of the system's authorities where not nil.
 	RootCAs *x509.CertPool
+	// RootCADir is a folder of PEM files with authorities to trust beside the system's; it is read again when it changes. It
+	// need not exist. It is for where RootCAs is nil.
+	RootCADir string
 	// IgnoreCert turns verification of the console's certificate off.
 	IgnoreCert bool
-	// Timeout bounds one call with its retries; 60 s where zero.
+	// Proxy is the address of the HTTP proxy on the way to the console; that of the environment where empty.
+	Proxy string
+	// Timeout bounds one call with its retries; 60 s where zero. A connection on which nothing is heard is given up sooner.
 	Timeout time.Duration
-	// Retries is how often a call is tried again; RetryWait the first wait (500 ms where zero), which doubles.
+	// Retries is how often a call is tried again; RetryWait the first wait (500 ms where zero), which doubles. A console that
+	// asks for a longer wait than patience is not asked again: the error says how long.
 	Retries   int
 	RetryWait time.Duration
 }
@@ -46,6 +53,8 @@ type Client struct {
 	config Config
 	base   string
 	http   *retryablehttp.Client
+	// roots says what is wrong with the authorities that were to be read last.
+	roots func() error
 }
 
 // New makes a client. It does not connect.
@@ -60,7 +69,19 @@ func New(config Config) (*Client, error) {
 	if config.Timeout == 0 {
 		config.Timeout = time.Minute
 	}
-	return &Client{config: config, base: base, http: retrying(config)}, nil
+	transport, err := newTransport(config)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{config: config, base: base, http: retrying(config, transport), roots: transport.problem}, nil
+}
+
+// With gives a client of the same console, over the same connections, with other credentials. A cluster's UUID is given
+// where they are its token.
+func (c *Client) With(user, secret, cluster string) *Client {
+	other := *c
+	other.config.User, other.config.Secret, other.config.Cluster = user, secret, cluster
+	return &other
 }
 
 func baseURL(address string) (string, error) {
@@ -77,12 +98,10 @@ func baseURL(address string) (string, error) {
 	return u.Scheme + "://" + u.Host + strings.TrimRight(u.Path, "/") + "/api/v2", nil
 }
 
-func retrying(config Config) *retryablehttp.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = &tls.Config{
-		MinVersion: tls.VersionTLS12, RootCAs: config.RootCAs,
-		InsecureSkipVerify: config.IgnoreCert, // #nosec G402 -- asked for by the operator
-	}
+// patience is the longest wait between two tries of one call.
+const patience = 30 * time.Second
+
+func retrying(config Config, transport http.RoundTripper) *retryablehttp.Client {
 	c := retryablehttp.NewClient()
 	c.HTTPClient = &http.Client{Transport: transport}
 	c.Logger = nil
@@ -93,8 +112,38 @@ func retrying(config Config) *retryablehttp.Client {
 	}
 	c.RetryWaitMax = max(10*time.Second, c.RetryWaitMin)
 	c.CheckRetry = retry
+	c.Backoff = backoff
 	c.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	return c
+}
+
+// backoff waits as long as the console asks for, else with jitter, so that clusters that were refused together do not come
+// back together.
+func backoff(least, most time.Duration, attempt int, resp *http.Response) time.Duration {
+	if resp != nil {
+		if asked, ok := retryAfter(resp.Header); ok {
+			return asked
+		}
+	}
+	return retryablehttp.LinearJitterBackoff(least<<attempt, min(2*least<<attempt, most), 0, nil)
+}
+
+// retryAfter reads how long the console asks to wait: seconds, or a date.
+func retryAfter(header http.Header) (time.Duration, bool) {
+	text := header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(text); err == nil && seconds >= 0 {
+		return min(time.Duration(seconds), 24*3600) * time.Second, true
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0, false
+	}
+	// The console's own clock says when now is, where it says so: its date would mean another wait by ours.
+	now, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return min(max(at.Sub(now), 0), 24*time.Hour), true
 }
 
 // retry tries again what cannot have taken effect. A connection that failed before an answer is retried too, but for
@@ -109,6 +158,9 @@ func retry(ctx context.Context, resp *http.Response, err error) (bool, error) {
 			return false, nil
 		}
 		return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
+	}
+	if asked, ok := retryAfter(resp.Header); ok && asked > patience {
+		return false, nil
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
@@ -154,7 +206,7 @@ func (c *Client) do(ctx context.Context, method, path string, in any, prepare fu
 	path = withoutQuery(path) // a sentence that changes with every cursor would look like news
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, silence(method, path, err)
+		return nil, c.silence(method, path, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	a, err := read(resp)
@@ -180,11 +232,14 @@ func encode(in any) ([]byte, error) {
 }
 
 // silence describes a request that got no answer.
-func silence(method, path string, err error) error {
+func (c *Client) silence(method, path string, err error) error {
 	e := &Error{Kind: Unreachable, Method: method, Path: path, Detail: "the PCE does not answer", Err: withoutURL(err)}
 	var distrust *tls.CertificateVerificationError
 	if errors.As(err, &distrust) {
 		e.Detail = "the certificate at the PCE's address is not trusted; give its authority"
+		if broken := c.roots(); broken != nil {
+			e.Detail += fmt.Sprintf(" (%v)", broken)
+		}
 	}
 	return e
 }
@@ -212,6 +267,7 @@ func read(resp *http.Response) (*answer, error) {
 // refusal turns an answer of another status than 2xx into an Error.
 func (c *Client) refusal(method, path string, a *answer) error {
 	e := &Error{Kind: kindOfStatus(a.status), Method: method, Path: path, Status: a.status}
+	e.RetryAfter, _ = retryAfter(a.header)
 	// The array of token and message is best effort: a proxy in between answers with a page of its own.
 	if json.Unmarshal(a.body, &e.Messages) != nil {
 		e.Messages = nil
@@ -224,6 +280,8 @@ func (c *Client) refusal(method, path string, a *answer) error {
 	case a.status == http.StatusUnauthorized:
 		e.Detail = fmt.Sprintf("the PCE refused API key %s; check the key and its secret", c.config.User)
 		e.Messages = nil
+	case a.status == http.StatusTooManyRequests && e.RetryAfter > 0:
+		e.Detail = fmt.Sprintf("the PCE has had too many requests and asks to wait %s", e.RetryAfter)
 	case len(e.Messages) == 0:
 		e.Detail = "the PCE refused: " + http.StatusText(a.status)
 	}

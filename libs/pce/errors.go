@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Kind says what went wrong with a call, for metrics and for decisions on retrying.
@@ -43,6 +44,8 @@ type Error struct {
 	Object string
 	// Messages are what the console said.
 	Messages []Message
+	// RetryAfter is how long the console asked to wait, 0 where it did not say.
+	RetryAfter time.Duration
 	// Detail is the rest of the sentence.
 	Detail string
 	// Err is the cause below, if any.
@@ -88,6 +91,24 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return ""
+}
+
+// StatusOf returns the HTTP status of the first [Error] in err's chain, 0 where no answer came.
+func StatusOf(err error) int {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
+}
+
+// RetryAfter returns how long the console asked to wait before the next call, 0 where it did not say.
+func RetryAfter(err error) time.Duration {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
 }
 
 // HasToken reports whether the console gave token as a reason, such as "label_in_use".

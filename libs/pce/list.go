@@ -24,10 +24,11 @@ func list[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}
-	if total, err := strconv.Atoi(a.header.Get("X-Total-Count")); err != nil || total <= len(items) {
+	total, err := strconv.Atoi(a.header.Get("X-Total-Count"))
+	if err != nil || total <= len(items) {
 		return items, nil
 	}
-	if a, err = c.collect(ctx, path); err != nil {
+	if a, err = c.collect(ctx, path, total); err != nil {
 		return nil, err
 	}
 	return decodeList[T](path, a)
@@ -72,15 +73,19 @@ type job struct {
 	Result Ref    `json:"result"`
 }
 
-// collect reads a collection of any size as an asynchronous job. The context's deadline bounds the waiting.
-func (c *Client) collect(ctx context.Context, path string) (*answer, error) {
+// collect reads a collection of any size: as an asynchronous job or, where the console does not do those, by asking for as
+// many as there are. The context's deadline bounds the waiting.
+func (c *Client) collect(ctx context.Context, path string, total int) (*answer, error) {
 	a, err := c.do(ctx, http.MethodGet, path, nil, func(h http.Header) { h.Set("Prefer", "respond-async") })
-	if err != nil || a.status != http.StatusAccepted {
-		return a, err
+	if err != nil {
+		return nil, err
+	}
+	if a.status != http.StatusAccepted {
+		return c.collectAtOnce(ctx, path, total)
 	}
 	at := orgPath(a.header.Get("Location"))
 	for {
-		if err := pause(ctx, a.header.Get("Retry-After")); err != nil {
+		if err := pause(ctx, a.header); err != nil {
 			return nil, &Error{Kind: Busy, Method: http.MethodGet, Path: at, Object: path, Detail: "the job did not end in time", Err: err}
 		}
 		if a, err = c.do(ctx, http.MethodGet, at, nil, nil); err != nil {
@@ -91,12 +96,34 @@ func (c *Client) collect(ctx context.Context, path string) (*answer, error) {
 			return nil, err
 		}
 		switch j.Status {
-		case "done":
+		case "done", "completed":
 			return c.do(ctx, http.MethodGet, j.Result.Href, nil, nil)
 		case "failed":
 			return nil, &Error{Kind: Busy, Method: http.MethodGet, Path: at, Object: path, Detail: "the PCE's job failed"}
 		}
 	}
+}
+
+// collectAtOnce reads a collection by its size.
+func (c *Client) collectAtOnce(ctx context.Context, path string, total int) (*answer, error) {
+	separator := "?"
+	if strings.Contains(path, "?") {
+		separator = "&"
+	}
+	a, err := c.do(ctx, http.MethodGet, path+separator+"max_results="+strconv.Itoa(total), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	got, err := decodeList[json.RawMessage](path, a)
+	if err != nil {
+		return nil, err
+	}
+	// The collection may have grown or shrunk since it was counted.
+	if now, err := strconv.Atoi(a.header.Get("X-Total-Count")); err == nil && len(got) < now {
+		return nil, &Error{Kind: Truncated, Method: http.MethodGet, Path: withoutQuery(path), Status: a.status,
+			Detail: fmt.Sprintf("the PCE gives %d of %d objects, and neither takes jobs nor max_results", len(got), now)}
+	}
+	return a, nil
 }
 
 // orgPath reduces a Location to the path below /api/v2: consoles send either form.
@@ -111,11 +138,11 @@ func orgPath(location string) string {
 	return u.Path
 }
 
-// pause waits as long as the console asked for, between 200 ms and 30 s.
-func pause(ctx context.Context, retryAfter string) error {
+// pause waits as long as the console asked for, between 200 ms and patience.
+func pause(ctx context.Context, header http.Header) error {
 	wait := time.Second
-	if s, err := strconv.Atoi(retryAfter); err == nil {
-		wait = min(max(time.Duration(s)*time.Second, 200*time.Millisecond), 30*time.Second)
+	if asked, ok := retryAfter(header); ok {
+		wait = min(max(asked, 200*time.Millisecond), patience)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

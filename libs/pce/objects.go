@@ -235,6 +235,11 @@ func (c *Client) KubernetesWorkloads(ctx context.Context) ([]KubernetesWorkload,
 	return list[KubernetesWorkload](ctx, c, c.Org()+"/kubernetes_workloads")
 }
 
+// ContainerWorkloads lists the pods of clusters in a legacy mode that the credentials may see.
+func (c *Client) ContainerWorkloads(ctx context.Context) ([]ContainerWorkload, error) {
+	return list[ContainerWorkload](ctx, c, c.Org()+"/container_workloads")
+}
+
 // PairingProfiles lists the pairing profiles.
 func (c *Client) PairingProfiles(ctx context.Context) ([]PairingProfile, error) {
 	return list[PairingProfile](ctx, c, c.Org()+"/pairing_profiles")

@@ -82,7 +82,9 @@ type Workload struct {
 	VEN     *Ref  `json:"ven,omitempty"`
 	// MachineID joins the workload with the node of a cluster that has the same.
 	MachineID string `json:"machine_id,omitempty"`
-	Deleted   bool   `json:"deleted,omitempty"`
+	// ContainerCluster is the cluster that reported the machine as its node.
+	ContainerCluster *Ref `json:"container_cluster,omitempty"`
+	Deleted          bool `json:"deleted,omitempty"`
 	External
 	Audit
 }

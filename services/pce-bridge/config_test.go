@@ -2,9 +2,6 @@ package pcebridge
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -68,8 +65,8 @@ func TestSettings(t *testing.T) {
 
 func TestConfigRefusesWhatCannotBe(t *testing.T) {
 	good := []string{"--pce-url", "p:1", "--cluster-id", "c", "--cluster-token", "1_a"}
-	for _, bad := range []string{"--pce-api-policy-interval=1s", "--pce-api-timeout=1s", "--pce-api-min-backoff=1h", "--pce-api-max-backoff=2s",
-		"--last-applied-policy-update-interval=1s", "--cluster-mode=other", "--degraded-mode-policy-fail=maybe", "--network-type=mesh", "--enforce-node-port-traffic=true"} {
+	for _, bad := range []string{"--pce-api-policy-interval=1s", "--pce-api-timeout=1s", "--pce-api-min-backoff=1h", "--pce-api-min-backoff=1s", "--pce-api-max-backoff=30s", "--pce-api-max-backoff=1h",
+		"--pce-api-timeout=3h", "--pce-api-policy-interval=2h", "--flow-window=1s", "--pce-api-key=api_1", "--last-applied-policy-update-interval=1s", "--cluster-mode=other", "--degraded-mode-policy-fail=maybe", "--network-type=mesh", "--enforce-node-port-traffic=true"} {
 		if _, code := parse(t, append(good, bad)...); code != service.ExitUsage {
 			t.Errorf("%s: exit code %d", bad, code)
 		}
@@ -79,24 +76,5 @@ func TestConfigRefusesWhatCannotBe(t *testing.T) {
 	}
 	if _, code := parse(t, good[:4]...); code != service.ExitUsage {
 		t.Errorf("no token: exit code %d", code)
-	}
-}
-
-func TestAuthorities(t *testing.T) {
-	if pool, err := authorities(filepath.Join(t.TempDir(), "none")); pool != nil || err != nil {
-		t.Fatalf("no folder: %v %v", pool, err)
-	}
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "..data"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := authorities(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("no certificate"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := authorities(dir); err == nil || !strings.Contains(err.Error(), "ca.pem holds no certificate in PEM form") {
-		t.Fatal(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -168,7 +169,7 @@ func (f *fetcher) readAcknowledged(ctx context.Context, p *picture) error {
 		return err
 	}
 	for _, w := range listed {
-		if !ofCluster(w, f.cluster) {
+		if !ofCluster(w.ContainerCluster, f.cluster) {
 			continue
 		}
 		known, err := (&converter{}).acknowledged(w)
@@ -181,9 +182,13 @@ func (f *fetcher) readAcknowledged(ctx context.Context, p *picture) error {
 	return nil
 }
 
-// ofCluster tells whether a Kubernetes workload is the cluster's; a console that does not say shows no others.
-func ofCluster(w pce.KubernetesWorkload, cluster string) bool {
-	return w.ContainerCluster == nil || w.ContainerCluster.Href == cluster
+// ofCluster tells whether an object is the cluster's; a console that does not say shows no others'.
+func ofCluster(ref *pce.Ref, cluster string) bool { return ref == nil || ref.Href == cluster }
+
+// serviceOfCluster tells whether a virtual service was made after a Service of the cluster.
+func serviceOfCluster(v pce.VirtualService, cluster string) bool {
+	owner, _, made := strings.Cut(v.ExternalDataSet, "|")
+	return made && owner == cluster && v.ExternalDataReference != ""
 }
 
 func (f *fetcher) readPolicy(ctx context.Context, version pce.PolicyVersion, bindings []pce.ServiceBinding) (*policy, error) {

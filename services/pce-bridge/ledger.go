@@ -138,6 +138,49 @@ func (l *ledger) get(subject string) *ringfencev1.Fact {
 	return l.held[subject]
 }
 
+// labels gives the console's labels as the log holds them.
+func (l *ledger) labels() labels {
+	// The keys that every console has, whether or not it lists them.
+	known := labels{keys: map[string]bool{"role": true, "app": true, "env": true, "loc": true}, labels: map[pce.Label]bool{}}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.held {
+		switch body := f.GetBody().(type) {
+		case *ringfencev1.Fact_Label:
+			known.labels[pce.Label{Key: body.Label.GetKey(), Value: body.Label.GetValue()}] = true
+		case *ringfencev1.Fact_LabelDimension:
+			known.keys[body.LabelDimension.GetKey()] = true
+		}
+	}
+	return known
+}
+
+// hrefs gives what the console calls the Kubernetes workloads that it knows, by our key.
+func (l *ledger) hrefs() map[string]string {
+	out := map[string]string{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.held {
+		if w := f.GetAcknowledgedWorkload(); w != nil {
+			out[workloadKey(w.GetNamespace(), w.GetKind(), w.GetName())] = w.GetHref()
+		}
+	}
+	return out
+}
+
+// hosts gives what the console calls machines, by their names.
+func (l *ledger) hosts() map[string]string {
+	out := map[string]string{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.held {
+		if w := f.GetPceWorkload(); w.GetHostname() != "" {
+			out[w.GetHostname()] = w.GetHref()
+		}
+	}
+	return out
+}
+
 // tombstones gives drafts that end the held subjects with a prefix, but for those of the facts that stay.
 func (l *ledger) tombstones(prefix string, stay []*unversioned) []eventlog.Draft {
 	keep := make(map[string]bool, len(stay))

@@ -1,14 +1,11 @@
 package pcebridge
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -221,52 +218,9 @@ func TestOrderOfFacts(t *testing.T) {
 	}
 }
 
-// The link: unknown at first, up with an answer, down after the time without one, and written only when it changes.
-func TestLink(t *testing.T) {
-	_, log := eventlogtest.StartLog(t)
-	held := ledgerOf(t, log)
-	now := time.Now()
-	l := newLink(time.Minute, newMetrics(prometheus.NewRegistry()))
-	l.now, l.since = func() time.Time { return now }, now
-	write := func(want string) {
-		t.Helper()
-		state, _ := l.state()
-		if err := l.write(t.Context(), held, state); err != nil {
-			t.Fatal(err)
-		}
-		got := "unknown"
-		if f := held.get(eventlog.LinkSubject); f != nil {
-			got = fmt.Sprint(f.GetPceLink().GetUp(), " ", f.GetPceLink().GetReason())
-		}
-		if got != want {
-			t.Fatalf("the log has %q, want %q", got, want)
-		}
-	}
-	write("unknown")
-	l.answer()
-	write("true the PCE answers")
-	l.fail("it hums")
-	now = now.Add(59 * time.Second)
-	write("true the PCE answers")
-	now = now.Add(time.Second)
-	write("false it hums")
-	l.fail("it sings")
-	write("false it hums")
-	l.answer()
-	write("true the PCE answers")
-	if list, _ := subjects(t, log, 0); len(list) != 3 {
-		t.Fatalf("%d facts", len(list))
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := l.keep(ctx, held); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-}
-
 // A tombstone of a predecessor does not remove its successor of the same name.
 func TestInventoryTombstones(t *testing.T) {
-	i := newInventory("x")
+	i := newInventory("x", reporting{workloads: true})
 	subject := eventlog.KubernetesSubject("deployment", "shop", "web")
 	gone := func(uid string) *ringfencev1.Fact {
 		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Gone{Gone: &ringfencev1.Gone{Uid: uid}}}
@@ -274,18 +228,18 @@ func TestInventoryTombstones(t *testing.T) {
 	i.apply(eventlog.Entry{Subject: subject, Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_KubernetesWorkload{
 		KubernetesWorkload: &ringfencev1.KubernetesWorkload{Namespace: "shop", Kind: "Deployment", Name: "web", Uid: "new"}}}})
 	i.apply(eventlog.Entry{Subject: subject, Fact: gone("old")})
-	if c, _ := i.cluster(); len(c.workloads) != 1 {
+	if c, _ := i.cluster(labels{}); len(c.workloads) != 1 {
 		t.Fatalf("after the tombstone of another one: %d workloads", len(c.workloads))
 	}
 	i.apply(eventlog.Entry{Subject: subject, Fact: gone("new")})
-	if c, ok := i.cluster(); len(c.workloads) != 0 || ok {
+	if c, ok := i.cluster(labels{}); len(c.workloads) != 0 || ok {
 		t.Fatalf("%d workloads, in sync %v", len(c.workloads), ok)
 	}
 }
 
 // The console is told of controllers, of pods that have none, and of controllers that are no facts by their pods.
 func TestInventoryOfPods(t *testing.T) {
-	i := newInventory("x")
+	i := newInventory("x", reporting{workloads: true})
 	apply := func(p *ringfencev1.Pod) (changed bool) {
 		p.Namespace, p.Uid = "shop", p.GetName()+"-uid"
 		i.apply(eventlog.Entry{Subject: eventlog.KubernetesSubject("pod", "shop", p.GetName()), Fact: &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: p}}})
@@ -316,7 +270,7 @@ func TestInventoryOfPods(t *testing.T) {
 		if changed := apply(step.pod); changed != step.changed {
 			t.Errorf("pod %s: changed %v", step.pod.GetName(), changed)
 		}
-		c, _ := i.cluster()
+		c, _ := i.cluster(labels{})
 		var got []string
 		for _, key := range slices.Sorted(maps.Keys(c.workloads)) {
 			got = append(got, key+" "+c.workloads[key].Metadata.UID)

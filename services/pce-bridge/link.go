@@ -20,7 +20,12 @@ type link struct {
 	since    time.Time // last answer, or the start
 	answered bool
 	healthy  bool // the last call got an answer
-	reason   string
+	// down: the console counts as away, or its state has not been recorded since it did.
+	down bool
+	// recorded: the console's state is in the log.
+	recorded bool
+	reason   string // why it is away
+	usual    string // how it is used while it is there
 	told     chan struct{}
 }
 
@@ -33,6 +38,16 @@ func (l *link) answer() { l.tell(func() { l.since, l.answered, l.healthy = l.now
 
 // fail notes why it did not.
 func (l *link) fail(reason string) { l.tell(func() { l.reason, l.healthy = reason, false }) }
+
+// synchronised notes that the log holds the console's state, and how the console is used.
+func (l *link) synchronised(usual string) {
+	l.tell(func() { l.down, l.recorded, l.usual = false, true, usual })
+}
+
+// resume takes up what the log says of the link when a session with the log begins.
+func (l *link) resume(held *ringfencev1.Fact) {
+	l.tell(func() { l.down, l.recorded = held != nil && !held.GetPceLink().GetUp(), false })
+}
 
 // works tells whether the last call of the loop that asks for changes got an answer. The loops that report wait for it,
 // so that a console that is away or refuses the token is told of by one loop, in one line.
@@ -52,16 +67,20 @@ func (l *link) tell(note func()) {
 	}
 }
 
-// state gives the link's state, nil while it is not known, and how long until time alone changes it.
+// state gives the link's state, nil while it is not known, and how long until time alone changes it. A console that is back
+// is up once its state is in the log: until then policy goes on as if it were away.
 func (l *link) state() (*ringfencev1.PceLink, time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	left := l.downAfter - l.now().Sub(l.since)
 	switch {
 	case left <= 0:
-		return &ringfencev1.PceLink{Reason: l.reason}, time.Hour
-	case l.answered:
-		return &ringfencev1.PceLink{Up: true, Reason: "the PCE answers"}, left
+		l.down = true
+		return &ringfencev1.PceLink{State: ringfencev1.LinkState_LINK_STATE_DEGRADED, Reason: l.reason}, time.Hour
+	case l.answered && l.down:
+		return &ringfencev1.PceLink{State: ringfencev1.LinkState_LINK_STATE_RESYNCHRONISING, Reason: "the PCE answers again, and its state is being read"}, left
+	case l.answered && l.recorded:
+		return &ringfencev1.PceLink{Up: true, State: ringfencev1.LinkState_LINK_STATE_REACHABLE, Reason: l.usual}, left
 	default:
 		return nil, left
 	}
@@ -87,7 +106,7 @@ func (l *link) keep(ctx context.Context, to *ledger) error {
 	}
 }
 
-// write stores a state that differs from the log's in being up or down; another reason for it is no difference.
+// write stores a state that differs from the log's; while the console is away another reason for it is no difference.
 func (l *link) write(ctx context.Context, to *ledger, state *ringfencev1.PceLink) error {
 	if state == nil {
 		return nil
@@ -96,7 +115,8 @@ func (l *link) write(ctx context.Context, to *ledger, state *ringfencev1.PceLink
 	if state.GetUp() {
 		l.metrics.linkUp.Set(1)
 	}
-	if held := to.get(eventlog.LinkSubject); held != nil && held.GetPceLink().GetUp() == state.GetUp() {
+	held := to.get(eventlog.LinkSubject).GetPceLink()
+	if held != nil && held.GetState() == state.GetState() && (!state.GetUp() || held.GetReason() == state.GetReason()) {
 		return nil
 	}
 	fact := &ringfencev1.Fact{Body: &ringfencev1.Fact_PceLink{PceLink: state}}

@@ -16,6 +16,7 @@ type metrics struct {
 	workloads prometheus.Gauge
 	reports   *prometheus.CounterVec
 	linkUp    prometheus.Gauge
+	lostFlows prometheus.Counter
 	publish   *eventlog.PublishMetrics
 }
 
@@ -38,6 +39,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		reports:   prometheus.NewCounterVec(counter("reports_total", "Reports to the console, by kind."), []string{"kind"}),
 		linkUp:    prometheus.NewGauge(gauge("link_up", "1 while the console answers.")),
 	}
-	registry.MustRegister(m.polls, m.failures, m.version, m.applied, m.facts, m.workloads, m.reports, m.linkUp)
+	m.lostFlows = prometheus.NewCounter(counter("flows_lost_total", "Flows that the console was not told of: too many different ones in a window, of no sense, or refused."))
+	registry.MustRegister(m.lostFlows, m.polls, m.failures, m.version, m.applied, m.facts, m.workloads, m.reports, m.linkUp)
 	return m
 }

@@ -25,18 +25,20 @@ const (
 type puller struct {
 	*bridge
 	held    *ledger
+	cluster *inventory
 	fetcher *fetcher
 	// cursor of the last state that was recorded; empty where everything is to be fetched.
 	cursor string
 	// told is the version that was logged last.
 	told int64
-	// polling: the console has no long poll; started: it was asked since the last failure.
-	polling, started bool
+	// serves is what the console offers; started: it was asked for changes since the last failure.
+	serves  serves
+	started bool
 }
 
 // pull runs until ctx ends or the log fails. Failures of the console are complained of and waited out.
-func (b *bridge) pull(ctx context.Context, held *ledger) error {
-	p := &puller{bridge: b, held: held, fetcher: &fetcher{client: b.client, cluster: b.agent.Cluster(), pairing: b.config.PairingProfile}}
+func (b *bridge) pull(ctx context.Context, held *ledger, seen *inventory) error {
+	p := &puller{bridge: b, held: held, cluster: seen, fetcher: &fetcher{cluster: b.to.agent.Cluster(), pairing: b.config.PairingProfile}}
 	usual, early := b.patience(), b.earlyPatience()
 	for {
 		err := p.turn(ctx)
@@ -55,7 +57,7 @@ func (b *bridge) pull(ctx context.Context, held *ledger) error {
 		if nobodyListens(err) {
 			wait = early
 		}
-		sleep(ctx, wait.NextBackOff())
+		sleep(ctx, max(wait.NextBackOff(), pce.RetryAfter(err)))
 	}
 }
 
@@ -86,10 +88,10 @@ func (p *puller) turn(ctx context.Context) error {
 		return nil
 	}
 	seen, err := p.fetcher.fetch(ctx)
-	if err == nil && (p.polling || !p.held.synced) {
+	if polling := p.serves == policyOnly; err == nil && (polling || !p.held.synced) {
 		// Who reports workloads learns what became of them, and nobody does where the console has no agent API. In a log
 		// that is new, what the console knows must be there before the log counts as complete.
-		seen.allAcknowledged = p.polling
+		seen.allAcknowledged = polling
 		err = p.fetcher.readAcknowledged(ctx, seen)
 	}
 	if err != nil {
@@ -100,6 +102,8 @@ func (p *puller) turn(ctx context.Context) error {
 	if err := p.held.record(ctx, seen); err != nil {
 		return err
 	}
+	p.link.synchronised(p.to.describe())
+	p.cluster.poke() // what a LabelMap gives depends on the console's labels
 	if p.told != seen.version {
 		p.told = seen.version
 		p.log.Info().Int64("version", seen.version).Int("objects", len(seen.objects)).Int("labels", len(seen.labels)).
@@ -115,7 +119,10 @@ func (p *puller) turn(ctx context.Context) error {
 // wait returns when there may be something to fetch, with the cursor of that state where the console has cursors.
 func (p *puller) wait(ctx context.Context) (string, error) {
 	p.metrics.polls.Inc()
-	if p.polling {
+	if err := p.connect(ctx); err != nil {
+		return "", err
+	}
+	if p.serves == policyOnly {
 		if p.started {
 			sleep(ctx, p.config.PceAPIPolicyInterval)
 		}
@@ -128,11 +135,10 @@ func (p *puller) wait(ctx context.Context) (string, error) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, hold+pollSlack)
 	defer cancel()
-	changes, err := p.agent.WaitForChanges(bounded, p.cursor, hold)
-	if pce.KindOf(err) == pce.Missing {
-		p.log.Info().Dur("interval", p.config.PceAPIPolicyInterval).Msg("the PCE has no agent API: polling for changes")
-		p.polling, p.started = true, true
-		return "", nil
+	changes, err := p.to.agent.WaitForChanges(bounded, p.cursor, hold)
+	if kind := pce.KindOf(err); kind == pce.Missing || kind == pce.Unauthorized {
+		p.to.forget() // it is another console now, or thinks otherwise of the token
+		return "", p.connect(ctx)
 	}
 	if err == nil {
 		p.link.answer()
@@ -140,10 +146,27 @@ func (p *puller) wait(ctx context.Context) (string, error) {
 	return changes.Cursor, err
 }
 
+// connect finds out what the console serves, where that is not known.
+func (p *puller) connect(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, pollSlack)
+	defer cancel()
+	serves, err := p.to.probe(bounded)
+	if err != nil || serves == p.serves {
+		return err
+	}
+	if serves == policyOnly {
+		p.log.Warn().Dur("interval", p.config.PceAPIPolicyInterval).Msg(p.to.describe())
+	}
+	p.serves, p.cursor, p.fetcher.client = serves, "", p.to.reader(serves)
+	p.fetcher.forget()
+	return nil
+}
+
 // failed notes a failure of the console. After one, everything is fetched: it may have been restored meanwhile.
 func (p *puller) failed(err error) {
 	p.cursor, p.started = "", false
 	p.fetcher.forget()
+	p.to.forget()
 	kind := kindOf(err)
 	p.complain("pce", kind, err)
 	p.ready(componentPCE, p.notReady(err))

@@ -3,6 +3,7 @@ package pcebridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -16,12 +17,8 @@ import (
 	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 )
 
-const (
-	// gather is how long changes of the cluster are gathered before the console is told.
-	gather = 500 * time.Millisecond
-	// statusInterval is how often the nodes' status is looked at while they are behind.
-	statusInterval = 2 * time.Second
-)
+// gather is how long changes of the cluster are gathered before the console is told.
+const gather = 500 * time.Millisecond
 
 // reporter tells the console of the cluster: differences only, against what the console itself lists at the start and
 // after every failure.
@@ -32,19 +29,27 @@ type reporter struct {
 	// what the console knows
 	details    *pce.ClusterDetails
 	namespaces []string
-	workloads  map[string]pce.KubernetesWorkload // nil: ask
+	labelMap   *pce.LabelMap
+	labels     map[pce.Label]bool
+	workloads  collection[pce.KubernetesWorkload]
+	services   collection[pce.ClusterService]
+	containers collection[pce.ContainerWorkload]
+	hosts      collection[pce.Host]
+	// lacks are calls that the console does not serve.
+	lacks map[string]bool
 }
 
-// report runs until ctx ends, or until the console turns out to have no agent API.
+// report runs until ctx ends, or the log fails.
 func (b *bridge) report(ctx context.Context, log *eventlog.Log, held *ledger, seen *inventory) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.reportCluster(ctx, held, seen) })
-	group.Go(func() error { return b.reportApplied(ctx, log, seen) })
+	group.Go(func() error { return b.reportCluster(ctx, log, held, seen) })
+	group.Go(func() error { return b.reportApplied(ctx, log, held, seen) })
+	group.Go(func() error { return b.reportFlows(ctx, log, held, seen) })
 	return group.Wait()
 }
 
-func (b *bridge) reportCluster(ctx context.Context, held *ledger, seen *inventory) error {
-	r := &reporter{bridge: b, held: held, seen: seen}
+func (b *bridge) reportCluster(ctx context.Context, log *eventlog.Log, held *ledger, seen *inventory) error {
+	r := &reporter{bridge: b, held: held, seen: seen, lacks: map[string]bool{}}
 	usual, early := b.patience(), b.earlyPatience()
 	for ctx.Err() == nil {
 		select {
@@ -54,21 +59,17 @@ func (b *bridge) reportCluster(ctx context.Context, held *ledger, seen *inventor
 		}
 		sleep(ctx, gather)
 		b.awaitConsole(ctx)
-		for err := r.tell(ctx); err != nil && ctx.Err() == nil; err = r.tell(ctx) {
+		for err := r.tell(ctx, log); err != nil && ctx.Err() == nil; err = r.tell(ctx, log) {
 			if errors.Is(err, errLog) {
 				return err
 			}
-			if pce.KindOf(err) == pce.Missing {
-				b.log.Warn().Msg("the PCE has no agent API: the cluster is not reported to it")
-				return nil
-			}
-			r.details, r.namespaces, r.workloads = nil, nil, nil
+			r.forget()
 			b.complain("report", kindOf(err), err)
 			wait := usual
-			if nobodyListens(err) {
+			if nobodyListens(err) || errors.Is(err, errNotReleased) {
 				wait = early
 			}
-			sleep(ctx, wait.NextBackOff())
+			sleep(ctx, max(wait.NextBackOff(), pce.RetryAfter(err)))
 			b.awaitConsole(ctx)
 		}
 		usual.Reset()
@@ -78,37 +79,81 @@ func (b *bridge) reportCluster(ctx context.Context, held *ledger, seen *inventor
 	return ctx.Err()
 }
 
-// awaitConsole returns once the console answers, or ctx ends.
+// forget makes the next report ask the console what it knows.
+func (r *reporter) forget() {
+	*r = reporter{bridge: r.bridge, held: r.held, seen: r.seen, lacks: map[string]bool{}}
+}
+
+// awaitConsole returns once the console answers and takes reports, or ctx ends.
 func (b *bridge) awaitConsole(ctx context.Context) {
-	for ctx.Err() == nil && !b.link.works() {
+	for ctx.Err() == nil && !(b.link.works() && b.to.state() == everything) {
 		sleep(ctx, gather)
 	}
 }
 
 // tell brings the console to what the log says of the cluster.
-func (r *reporter) tell(ctx context.Context) error {
-	now, ok := r.seen.cluster()
+func (r *reporter) tell(ctx context.Context, log *eventlog.Log) error {
+	now, ok := r.seen.cluster(r.held.labels())
 	if !ok {
 		return nil
 	}
-	if err := r.tellDetails(ctx, now); err != nil {
-		return err
+	if r.seen.reports.nothing {
+		if err := r.awaitRelease(ctx, log, now); err != nil {
+			return err
+		}
 	}
-	if err := r.tellNamespaces(ctx, now.namespaces); err != nil {
-		return err
+	for _, step := range []func(context.Context, cluster) error{r.tellDetails, r.tellNamespaces, r.tellLabels} {
+		if err := step(ctx, now); err != nil {
+			return err
+		}
 	}
 	// What the console took before a failure is known to it all the same.
-	return errors.Join(r.tellWorkloads(ctx, now.workloads), r.acknowledge(ctx))
+	return errors.Join(r.tellWorkloads(ctx, now), r.acknowledge(ctx), r.tellServices(ctx, now), r.tellContainers(ctx, now), r.tellHosts(ctx, now))
+}
+
+// errNotReleased says why a cluster does not leave the console yet.
+var errNotReleased = errors.New("the cluster leaves the PCE once no node enforces policy any more")
+
+// awaitRelease holds the leave-taking back while a node still enforces: until then its workloads are what people look at.
+func (r *reporter) awaitRelease(ctx context.Context, log *eventlog.Log, now cluster) error {
+	statuses, err := log.NodeStatuses(ctx)
+	if err != nil {
+		return errors.Join(errLog, err)
+	}
+	exists := map[string]bool{}
+	for _, n := range now.nodes {
+		exists[n.GetName()] = true
+	}
+	for _, s := range statuses {
+		if exists[s.GetNode()] && len(s.GetPods()) > 0 {
+			return fmt.Errorf("%w: node %s has %d pods with policy", errNotReleased, s.GetNode(), len(s.GetPods()))
+		}
+	}
+	return nil
+}
+
+// optional makes of a call that the console does not serve one that is not made again, with one line in the log.
+func (r *reporter) optional(call string, err error) error {
+	if !unserved(err) {
+		return err
+	}
+	if !r.lacks[call] {
+		r.lacks[call] = true
+		r.log.Warn().Str("call", call).Msg("the PCE does not serve this call of the agent API: it is not told")
+	}
+	return nil
 }
 
 // acknowledge writes which workloads the console knows.
 func (r *reporter) acknowledge(ctx context.Context) error {
-	if r.workloads == nil {
+	if r.workloads.known == nil {
 		return nil
 	}
 	var known []*ringfencev1.AcknowledgedWorkload
-	for _, key := range slices.Sorted(maps.Keys(r.workloads)) {
-		if w, err := (&converter{}).acknowledged(r.workloads[key]); err == nil {
+	for _, key := range slices.Sorted(maps.Keys(r.workloads.known)) {
+		w := r.workloads.known[key].item
+		w.Href = r.workloads.known[key].href
+		if w, err := (&converter{}).acknowledged(w); err == nil {
 			known = append(known, w)
 		}
 	}
@@ -120,7 +165,7 @@ func (r *reporter) tellDetails(ctx context.Context, now cluster) error {
 	if r.details != nil && reflect.DeepEqual(*r.details, d) {
 		return nil
 	}
-	if err := r.agent.ReportCluster(ctx, d); err != nil {
+	if err := r.to.agent.ReportCluster(ctx, d); err != nil {
 		return err
 	}
 	r.metrics.reports.WithLabelValues("cluster").Inc()
@@ -131,7 +176,8 @@ func (r *reporter) tellDetails(ctx context.Context, now cluster) error {
 func (r *reporter) detailsOf(now cluster) pce.ClusterDetails {
 	d := pce.ClusterDetails{
 		ManagerType: managerType(r.config.ContainerManager, now), ContainerRuntime: r.config.ContainerRuntime,
-		ClusterMode: r.config.ClusterMode, KubelinkVersion: "ringfence", Nodes: []pce.ClusterNode{},
+		ClusterMode: r.config.ClusterMode, NetworkType: r.config.NetworkType, KubelinkVersion: "ringfence",
+		Nodes: []pce.ClusterNode{}, Components: r.components(),
 	}
 	for _, n := range now.nodes {
 		node := pce.ClusterNode{Name: n.GetName()}
@@ -159,182 +205,15 @@ func managerType(manager string, now cluster) string {
 	return strings.TrimSpace(name + " " + version)
 }
 
-func (r *reporter) tellNamespaces(ctx context.Context, names []string) error {
+func (r *reporter) tellNamespaces(ctx context.Context, now cluster) error {
+	names := now.namespaces
 	if r.namespaces != nil && slices.Equal(r.namespaces, names) {
 		return nil
 	}
-	if err := r.agent.ReportNamespaces(ctx, names); err != nil {
+	if err := r.to.agent.ReportNamespaces(ctx, names); err != nil {
 		return err
 	}
 	r.metrics.reports.WithLabelValues("namespaces").Inc()
 	r.namespaces = append([]string{}, names...)
 	return nil
-}
-
-func (r *reporter) tellWorkloads(ctx context.Context, want map[string]pce.KubernetesWorkload) error {
-	if r.workloads == nil {
-		if err := r.listWorkloads(ctx); err != nil {
-			return err
-		}
-	}
-	var made, changed []pce.KubernetesWorkload
-	var gone []string
-	for _, key := range slices.Sorted(maps.Keys(want)) {
-		w, known := r.workloads[key]
-		switch {
-		case !known:
-			made = append(made, want[key])
-		case !sameMetadata(w.Metadata, want[key].Metadata):
-			next := want[key]
-			next.Href = w.Href
-			changed = append(changed, next)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(r.workloads)) {
-		if _, wanted := want[key]; !wanted {
-			gone = append(gone, key)
-		}
-	}
-	if err := r.send(ctx, "created", made, r.agent.CreateWorkloads); err != nil {
-		return err
-	}
-	if err := r.send(ctx, "updated", changed, r.agent.UpdateWorkloads); err != nil {
-		return err
-	}
-	err := r.delete(ctx, gone)
-	r.metrics.workloads.Set(float64(len(r.workloads)))
-	return err
-}
-
-func sameMetadata(a, b pce.KubernetesMetadata) bool {
-	return a.UID == b.UID && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
-}
-
-// listWorkloads learns what the console has of this cluster.
-func (r *reporter) listWorkloads(ctx context.Context) error {
-	listed, err := r.client.KubernetesWorkloads(ctx)
-	if err != nil {
-		return err
-	}
-	r.workloads = map[string]pce.KubernetesWorkload{}
-	for _, w := range listed {
-		if ofCluster(w, r.agent.Cluster()) {
-			r.workloads[workloadKey(w.Namespace, w.Kind, w.Name)] = w
-		}
-	}
-	return nil
-}
-
-// send reports workloads in parts. One that the console refuses is complained of and not sent again until it changes.
-func (r *reporter) send(ctx context.Context, what string, items []pce.KubernetesWorkload,
-	call func(context.Context, []pce.KubernetesWorkload) ([]pce.BulkResult, error)) error {
-	for part := range slices.Chunk(items, pce.MaxBulk) {
-		results, err := call(ctx, part)
-		if err != nil {
-			return err
-		}
-		for i, w := range part {
-			if i < len(results) {
-				w.Href = r.outcome(w, results[i])
-			}
-			r.workloads[workloadKey(w.Namespace, w.Kind, w.Name)] = w
-		}
-		r.metrics.reports.WithLabelValues("workloads_" + what).Add(float64(len(part)))
-	}
-	return nil
-}
-
-// outcome gives the href by which the console knows a workload after a report, empty for a new one that it refused.
-func (r *reporter) outcome(w pce.KubernetesWorkload, result pce.BulkResult) string {
-	if err := result.Err(); err != nil {
-		r.log.Error().Str("workload", workloadKey(w.Namespace, w.Kind, w.Name)).Err(err).Msg("the PCE refused a Kubernetes workload")
-		return w.Href
-	}
-	return result.Href
-}
-
-func (r *reporter) delete(ctx context.Context, keys []string) error {
-	for part := range slices.Chunk(keys, pce.MaxBulk) {
-		hrefs := make([]string, len(part))
-		for i, key := range part {
-			hrefs[i] = r.workloads[key].Href
-		}
-		if _, err := r.agent.DeleteWorkloads(ctx, hrefs); err != nil {
-			return err
-		}
-		for _, key := range part {
-			delete(r.workloads, key)
-		}
-		r.metrics.reports.WithLabelValues("workloads_deleted").Add(float64(len(part)))
-	}
-	return nil
-}
-
-// reportApplied reports the version that every node enforces: when it changes, and every now and then as a sign of life;
-// while there is none, the sign of life alone.
-func (b *bridge) reportApplied(ctx context.Context, log *eventlog.Log, seen *inventory) error {
-	var told int64
-	next := time.Now()
-	for ctx.Err() == nil {
-		sleep(ctx, statusInterval)
-		b.awaitConsole(ctx)
-		if told == b.committed.Load() && time.Now().Before(next) {
-			continue
-		}
-		applied, err := appliedVersion(ctx, log, seen)
-		if ctx.Err() != nil {
-			break
-		}
-		if err != nil {
-			return errors.Join(errLog, err)
-		}
-		if applied == told && time.Now().Before(next) {
-			continue // some node is behind
-		}
-		next = time.Now().Add(b.config.LastAppliedPolicyUpdateInterval)
-		switch err := b.tellApplied(ctx, applied); {
-		case err == nil:
-			told = applied
-			b.settle("applied", "the PCE takes the applied version again")
-		case pce.KindOf(err) == pce.Missing:
-			return nil
-		case ctx.Err() == nil:
-			b.complain("applied", kindOf(err), err)
-			told, next = applied, time.Now().Add(min(b.config.PceAPIMinBackoff, b.config.LastAppliedPolicyUpdateInterval))
-		}
-	}
-	return ctx.Err()
-}
-
-func (b *bridge) tellApplied(ctx context.Context, version int64) error {
-	if version == 0 {
-		return b.agent.Heartbeat(ctx)
-	}
-	if err := b.agent.SecurityPolicyApplied(ctx, version); err != nil {
-		return err
-	}
-	b.metrics.applied.Set(float64(version))
-	b.metrics.reports.WithLabelValues("applied").Inc()
-	return nil
-}
-
-// appliedVersion is the oldest version that any node of the cluster enforces, 0 while one has not reported.
-func appliedVersion(ctx context.Context, log *eventlog.Log, seen *inventory) (int64, error) {
-	nodes, ok := seen.nodes()
-	if !ok || len(nodes) == 0 {
-		return 0, nil
-	}
-	statuses, err := log.NodeStatuses(ctx)
-	if err != nil {
-		return 0, err
-	}
-	enforced := map[string]int64{}
-	for _, s := range statuses {
-		enforced[s.GetNode()] = s.GetProvisionedVersion()
-	}
-	lowest := enforced[nodes[0]]
-	for _, name := range nodes {
-		lowest = min(lowest, enforced[name])
-	}
-	return lowest, nil
 }

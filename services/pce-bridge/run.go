@@ -39,7 +39,7 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil {
 		return fmt.Errorf("the host's name: %w", err)
 	}
-	client, err := config.client()
+	to, err := newConnection(&config)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func Run(ctx context.Context, config Config) error {
 	defer nc.Close()
 	m := newMetrics(svc.Metrics)
 	b := &bridge{
-		config: config, log: svc.Log, client: client, agent: client.Agent(config.ClusterID), metrics: m,
+		config: config, log: svc.Log, to: to, metrics: m,
 		holder: holder, link: newLink(config.linkDownAfter(), m), ready: svc.Ready, complaints: map[string]string{},
 	}
 	b.serve(ctx, nc)
@@ -62,13 +62,14 @@ func Run(ctx context.Context, config Config) error {
 type bridge struct {
 	config  Config
 	log     zerolog.Logger
-	client  *pce.Client
-	agent   *pce.Agent
+	to      *connection
 	metrics *metrics
 	// holder names this process in the log's epochs.
 	holder string
 	link   *link
 	ready  func(component string, err error)
+	// enforcers is the version of the oldest enforcer, nil while none is known.
+	enforcers atomic.Pointer[string]
 	// committed is the version that the log has in force.
 	committed atomic.Int64
 
@@ -118,6 +119,10 @@ func (b *bridge) session(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
+	from, err := log.LastSequence(ctx)
+	if err != nil {
+		return err
+	}
 	held, err := openLedger(ctx, log, b.holder, b.metrics)
 	if err != nil {
 		return err
@@ -126,17 +131,48 @@ func (b *bridge) session(ctx context.Context, nc *nats.Conn) error {
 	if err := held.write(ctx, "settings", held.differs(eventlog.SettingsSubject, fact)...); err != nil {
 		return err
 	}
+	b.link.resume(held.get(eventlog.LinkSubject))
 	b.ready(componentLog, nil)
 	b.settle("log", "the log is written again")
-	seen := newInventory(log.Incarnation())
+	seen := newInventory(log.Incarnation(), b.config.reporting())
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return log.Watch(ctx) })
 	group.Go(func() error { return b.link.keep(ctx, held) })
-	group.Go(func() error { return b.pull(ctx, held) })
+	group.Go(func() error { return b.beat(ctx, nc, log, from) })
+	group.Go(func() error { return b.pull(ctx, held, seen) })
 	group.Go(func() error { return seen.follow(ctx, log) })
 	group.Go(func() error { return b.report(ctx, log, held, seen) })
 	return group.Wait()
 }
+
+// beat says every now and then that the bridge is there, and ends the session where policy-store took it for gone meanwhile:
+// what the console did since then is read again.
+func (b *bridge) beat(ctx context.Context, nc *nats.Conn, log *eventlog.Log, from uint64) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		for ctx.Err() == nil {
+			if err := nc.Publish(eventlog.AliveSubject(producerName), nil); err != nil {
+				b.complain("alive", "log", fmt.Errorf("tell policy-store that the bridge is there: %w", err))
+			} else {
+				b.settle("alive", "policy-store is told again that the bridge is there")
+			}
+			sleep(ctx, eventlog.HeartbeatInterval)
+		}
+		return ctx.Err()
+	})
+	group.Go(func() error {
+		return log.Tail(ctx, from+1, []string{eventlog.LinkSubject}, func(e eventlog.Entry) error {
+			if e.Fact.GetProducer() != producerName && !e.Fact.GetPceLink().GetUp() {
+				return errTakenForGone
+			}
+			return nil
+		})
+	})
+	return group.Wait()
+}
+
+// errTakenForGone says that policy-store wrote the link down in the bridge's place.
+var errTakenForGone = errors.New("policy-store has not heard of this bridge and counts the PCE as away: reading the PCE anew")
 
 // complain logs a failure once, and again only when it changes; it counts every one.
 func (b *bridge) complain(topic, kind string, err error) {

@@ -26,6 +26,9 @@ var binaries struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(bridgeVariable) != "" {
+		os.Exit(runBridge())
+	}
 	code := m.Run()
 	if binaries.dir != "" {
 		_ = os.RemoveAll(binaries.dir)

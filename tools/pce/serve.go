@@ -34,6 +34,9 @@ type Config struct {
 
 	APIKey    string `help:"API key that is to exist; one is made and printed at first start where empty." env:"PCE_API_KEY"`
 	APISecret string `help:"Secret of the API key, at least 16 characters." env:"PCE_API_SECRET"`
+
+	TrafficMiB      int64 `help:"Room for flows, in MiB; when it is used up, the oldest go." name:"traffic-mib" default:"256" env:"PCE_TRAFFIC_MIB"`
+	RequestsAMinute int   `help:"Requests that one API key or session may make a minute; 0 for any number. Clusters are not limited." name:"requests-a-minute" default:"500" env:"PCE_REQUESTS_A_MINUTE"`
 }
 
 // stopWithin bounds how long open requests may take when the console stops; long polls are cut at once.
@@ -46,12 +49,12 @@ type Console struct {
 }
 
 // Open opens the console in a data folder, making one where there is none. Close it after use.
-func Open(ctx context.Context, data Data, log zerolog.Logger) (*Console, error) {
+func Open(ctx context.Context, data Data, log zerolog.Logger, options ...console.Option) (*Console, error) {
 	j, err := journal.Open(ctx, filepath.Join(data.Data, "store"), data.StoreMiB)
 	if err != nil {
 		return nil, err
 	}
-	c, err := console.Open(ctx, j, log)
+	c, err := console.Open(ctx, j, log, options...)
 	if err != nil {
 		j.Close()
 		return nil, err
@@ -64,7 +67,7 @@ func (c *Console) Close() { c.journal.Close() }
 
 // Run serves the console until ctx ends. It calls ready, where not nil, with the address once it answers.
 func Run(ctx context.Context, config Config, log zerolog.Logger, ready func(net.Addr)) error {
-	c, err := Open(ctx, config.Data, log)
+	c, err := Open(ctx, config.Data, log, console.LimitRequests(config.RequestsAMinute), console.TrafficRoom(config.TrafficMiB))
 	if err != nil {
 		return err
 	}

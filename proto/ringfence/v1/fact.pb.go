@@ -132,6 +132,63 @@ func (NetworkType) EnumDescriptor() ([]byte, []int) {
 	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{1}
 }
 
+// LinkState says how pce-bridge and the console get on.
+type LinkState int32
+
+const (
+	// of a bridge of an earlier release, which says only whether the link is up.
+	LinkState_LINK_STATE_UNSPECIFIED LinkState = 0
+	// the console answers, and its state is in the log.
+	LinkState_LINK_STATE_REACHABLE LinkState = 1
+	// the console has not answered for the time that makes it count as away, or the bridge itself has not been heard of.
+	LinkState_LINK_STATE_DEGRADED LinkState = 2
+	// the console answers again, and its state is not in the log yet. The link is not up.
+	LinkState_LINK_STATE_RESYNCHRONISING LinkState = 3
+)
+
+// Enum value maps for LinkState.
+var (
+	LinkState_name = map[int32]string{
+		0: "LINK_STATE_UNSPECIFIED",
+		1: "LINK_STATE_REACHABLE",
+		2: "LINK_STATE_DEGRADED",
+		3: "LINK_STATE_RESYNCHRONISING",
+	}
+	LinkState_value = map[string]int32{
+		"LINK_STATE_UNSPECIFIED":     0,
+		"LINK_STATE_REACHABLE":       1,
+		"LINK_STATE_DEGRADED":        2,
+		"LINK_STATE_RESYNCHRONISING": 3,
+	}
+)
+
+func (x LinkState) Enum() *LinkState {
+	p := new(LinkState)
+	*p = x
+	return p
+}
+
+func (x LinkState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LinkState) Descriptor() protoreflect.EnumDescriptor {
+	return file_ringfence_v1_fact_proto_enumTypes[2].Descriptor()
+}
+
+func (LinkState) Type() protoreflect.EnumType {
+	return &file_ringfence_v1_fact_proto_enumTypes[2]
+}
+
+func (x LinkState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LinkState.Descriptor instead.
+func (LinkState) EnumDescriptor() ([]byte, []int) {
+	return file_ringfence_v1_fact_proto_rawDescGZIP(), []int{2}
+}
+
 // Fact is an immutable observation. Its place in the log (incarnation and sequence) is the log's to give; its subject
 // names the object. The policy of a cluster is a pure function of its facts in order.
 type Fact struct {
@@ -819,7 +876,8 @@ type PceLink struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Up    bool                   `protobuf:"varint,1,opt,name=up,proto3" json:"up,omitempty"`
 	// reason of the state, in words, for people.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        string    `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	State         LinkState `protobuf:"varint,3,opt,name=state,proto3,enum=ringfence.v1.LinkState" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -866,6 +924,13 @@ func (x *PceLink) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *PceLink) GetState() LinkState {
+	if x != nil {
+		return x.State
+	}
+	return LinkState_LINK_STATE_UNSPECIFIED
 }
 
 var File_ringfence_v1_fact_proto protoreflect.FileDescriptor
@@ -923,10 +988,11 @@ const file_ringfence_v1_fact_proto_rawDesc = "" +
 	"\x19enforce_node_port_traffic\x18\a \x01(\bH\x01R\x16enforceNodePortTraffic\x88\x01\x01\x12@\n" +
 	"\fstart_policy\x18\b \x01(\x0e2\x1d.ringfence.v1.EnforcementModeR\vstartPolicyB\x1a\n" +
 	"\x18_policy_label_set_enableB\x1c\n" +
-	"\x1a_enforce_node_port_traffic\"1\n" +
+	"\x1a_enforce_node_port_traffic\"`\n" +
 	"\aPceLink\x12\x0e\n" +
 	"\x02up\x18\x01 \x01(\bR\x02up\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason*\xb5\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12-\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x17.ringfence.v1.LinkStateR\x05state*\xb5\x01\n" +
 	"\x16DegradedModePolicyFail\x12)\n" +
 	"%DEGRADED_MODE_POLICY_FAIL_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eDEGRADED_MODE_POLICY_FAIL_OPEN\x10\x01\x12$\n" +
@@ -935,7 +1001,12 @@ const file_ringfence_v1_fact_proto_rawDesc = "" +
 	"\vNetworkType\x12\x1c\n" +
 	"\x18NETWORK_TYPE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14NETWORK_TYPE_OVERLAY\x10\x01\x12\x15\n" +
-	"\x11NETWORK_TYPE_FLAT\x10\x02B?Z=github.com/ringfence/ringfence/proto/ringfence/v1;ringfencev1b\x06proto3"
+	"\x11NETWORK_TYPE_FLAT\x10\x02*z\n" +
+	"\tLinkState\x12\x1a\n" +
+	"\x16LINK_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14LINK_STATE_REACHABLE\x10\x01\x12\x17\n" +
+	"\x13LINK_STATE_DEGRADED\x10\x02\x12\x1e\n" +
+	"\x1aLINK_STATE_RESYNCHRONISING\x10\x03B?Z=github.com/ringfence/ringfence/proto/ringfence/v1;ringfencev1b\x06proto3"
 
 var (
 	file_ringfence_v1_fact_proto_rawDescOnce sync.Once
@@ -949,65 +1020,67 @@ func file_ringfence_v1_fact_proto_rawDescGZIP() []byte {
 	return file_ringfence_v1_fact_proto_rawDescData
 }
 
-var file_ringfence_v1_fact_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_ringfence_v1_fact_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_ringfence_v1_fact_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_ringfence_v1_fact_proto_goTypes = []any{
 	(DegradedModePolicyFail)(0),      // 0: ringfence.v1.DegradedModePolicyFail
 	(NetworkType)(0),                 // 1: ringfence.v1.NetworkType
-	(*Fact)(nil),                     // 2: ringfence.v1.Fact
-	(*Gone)(nil),                     // 3: ringfence.v1.Gone
-	(*Synced)(nil),                   // 4: ringfence.v1.Synced
-	(*Epoch)(nil),                    // 5: ringfence.v1.Epoch
-	(*Settings)(nil),                 // 6: ringfence.v1.Settings
-	(*PceLink)(nil),                  // 7: ringfence.v1.PceLink
-	(*timestamppb.Timestamp)(nil),    // 8: google.protobuf.Timestamp
-	(*Namespace)(nil),                // 9: ringfence.v1.Namespace
-	(*Node)(nil),                     // 10: ringfence.v1.Node
-	(*Pod)(nil),                      // 11: ringfence.v1.Pod
-	(*Service)(nil),                  // 12: ringfence.v1.Service
-	(*KubernetesWorkload)(nil),       // 13: ringfence.v1.KubernetesWorkload
-	(*EndpointSlice)(nil),            // 14: ringfence.v1.EndpointSlice
-	(*LabelMap)(nil),                 // 15: ringfence.v1.LabelMap
-	(*PceObject)(nil),                // 16: ringfence.v1.PceObject
-	(*Provisioned)(nil),              // 17: ringfence.v1.Provisioned
-	(*Label)(nil),                    // 18: ringfence.v1.Label
-	(*ContainerWorkloadProfile)(nil), // 19: ringfence.v1.ContainerWorkloadProfile
-	(*LabelDimension)(nil),           // 20: ringfence.v1.LabelDimension
-	(*PceWorkload)(nil),              // 21: ringfence.v1.PceWorkload
-	(*PairingProfile)(nil),           // 22: ringfence.v1.PairingProfile
-	(*AcknowledgedWorkload)(nil),     // 23: ringfence.v1.AcknowledgedWorkload
-	(EnforcementMode)(0),             // 24: ringfence.v1.EnforcementMode
+	(LinkState)(0),                   // 2: ringfence.v1.LinkState
+	(*Fact)(nil),                     // 3: ringfence.v1.Fact
+	(*Gone)(nil),                     // 4: ringfence.v1.Gone
+	(*Synced)(nil),                   // 5: ringfence.v1.Synced
+	(*Epoch)(nil),                    // 6: ringfence.v1.Epoch
+	(*Settings)(nil),                 // 7: ringfence.v1.Settings
+	(*PceLink)(nil),                  // 8: ringfence.v1.PceLink
+	(*timestamppb.Timestamp)(nil),    // 9: google.protobuf.Timestamp
+	(*Namespace)(nil),                // 10: ringfence.v1.Namespace
+	(*Node)(nil),                     // 11: ringfence.v1.Node
+	(*Pod)(nil),                      // 12: ringfence.v1.Pod
+	(*Service)(nil),                  // 13: ringfence.v1.Service
+	(*KubernetesWorkload)(nil),       // 14: ringfence.v1.KubernetesWorkload
+	(*EndpointSlice)(nil),            // 15: ringfence.v1.EndpointSlice
+	(*LabelMap)(nil),                 // 16: ringfence.v1.LabelMap
+	(*PceObject)(nil),                // 17: ringfence.v1.PceObject
+	(*Provisioned)(nil),              // 18: ringfence.v1.Provisioned
+	(*Label)(nil),                    // 19: ringfence.v1.Label
+	(*ContainerWorkloadProfile)(nil), // 20: ringfence.v1.ContainerWorkloadProfile
+	(*LabelDimension)(nil),           // 21: ringfence.v1.LabelDimension
+	(*PceWorkload)(nil),              // 22: ringfence.v1.PceWorkload
+	(*PairingProfile)(nil),           // 23: ringfence.v1.PairingProfile
+	(*AcknowledgedWorkload)(nil),     // 24: ringfence.v1.AcknowledgedWorkload
+	(EnforcementMode)(0),             // 25: ringfence.v1.EnforcementMode
 }
 var file_ringfence_v1_fact_proto_depIdxs = []int32{
-	8,  // 0: ringfence.v1.Fact.observed_at:type_name -> google.protobuf.Timestamp
-	3,  // 1: ringfence.v1.Fact.gone:type_name -> ringfence.v1.Gone
-	9,  // 2: ringfence.v1.Fact.namespace:type_name -> ringfence.v1.Namespace
-	10, // 3: ringfence.v1.Fact.node:type_name -> ringfence.v1.Node
-	11, // 4: ringfence.v1.Fact.pod:type_name -> ringfence.v1.Pod
-	12, // 5: ringfence.v1.Fact.service:type_name -> ringfence.v1.Service
-	13, // 6: ringfence.v1.Fact.kubernetes_workload:type_name -> ringfence.v1.KubernetesWorkload
-	14, // 7: ringfence.v1.Fact.endpoint_slice:type_name -> ringfence.v1.EndpointSlice
-	15, // 8: ringfence.v1.Fact.label_map:type_name -> ringfence.v1.LabelMap
-	16, // 9: ringfence.v1.Fact.pce_object:type_name -> ringfence.v1.PceObject
-	17, // 10: ringfence.v1.Fact.provisioned:type_name -> ringfence.v1.Provisioned
-	18, // 11: ringfence.v1.Fact.label:type_name -> ringfence.v1.Label
-	19, // 12: ringfence.v1.Fact.container_workload_profile:type_name -> ringfence.v1.ContainerWorkloadProfile
-	20, // 13: ringfence.v1.Fact.label_dimension:type_name -> ringfence.v1.LabelDimension
-	21, // 14: ringfence.v1.Fact.pce_workload:type_name -> ringfence.v1.PceWorkload
-	22, // 15: ringfence.v1.Fact.pairing_profile:type_name -> ringfence.v1.PairingProfile
-	23, // 16: ringfence.v1.Fact.acknowledged_workload:type_name -> ringfence.v1.AcknowledgedWorkload
-	4,  // 17: ringfence.v1.Fact.synced:type_name -> ringfence.v1.Synced
-	6,  // 18: ringfence.v1.Fact.settings:type_name -> ringfence.v1.Settings
-	7,  // 19: ringfence.v1.Fact.pce_link:type_name -> ringfence.v1.PceLink
-	5,  // 20: ringfence.v1.Fact.epoch:type_name -> ringfence.v1.Epoch
+	9,  // 0: ringfence.v1.Fact.observed_at:type_name -> google.protobuf.Timestamp
+	4,  // 1: ringfence.v1.Fact.gone:type_name -> ringfence.v1.Gone
+	10, // 2: ringfence.v1.Fact.namespace:type_name -> ringfence.v1.Namespace
+	11, // 3: ringfence.v1.Fact.node:type_name -> ringfence.v1.Node
+	12, // 4: ringfence.v1.Fact.pod:type_name -> ringfence.v1.Pod
+	13, // 5: ringfence.v1.Fact.service:type_name -> ringfence.v1.Service
+	14, // 6: ringfence.v1.Fact.kubernetes_workload:type_name -> ringfence.v1.KubernetesWorkload
+	15, // 7: ringfence.v1.Fact.endpoint_slice:type_name -> ringfence.v1.EndpointSlice
+	16, // 8: ringfence.v1.Fact.label_map:type_name -> ringfence.v1.LabelMap
+	17, // 9: ringfence.v1.Fact.pce_object:type_name -> ringfence.v1.PceObject
+	18, // 10: ringfence.v1.Fact.provisioned:type_name -> ringfence.v1.Provisioned
+	19, // 11: ringfence.v1.Fact.label:type_name -> ringfence.v1.Label
+	20, // 12: ringfence.v1.Fact.container_workload_profile:type_name -> ringfence.v1.ContainerWorkloadProfile
+	21, // 13: ringfence.v1.Fact.label_dimension:type_name -> ringfence.v1.LabelDimension
+	22, // 14: ringfence.v1.Fact.pce_workload:type_name -> ringfence.v1.PceWorkload
+	23, // 15: ringfence.v1.Fact.pairing_profile:type_name -> ringfence.v1.PairingProfile
+	24, // 16: ringfence.v1.Fact.acknowledged_workload:type_name -> ringfence.v1.AcknowledgedWorkload
+	5,  // 17: ringfence.v1.Fact.synced:type_name -> ringfence.v1.Synced
+	7,  // 18: ringfence.v1.Fact.settings:type_name -> ringfence.v1.Settings
+	8,  // 19: ringfence.v1.Fact.pce_link:type_name -> ringfence.v1.PceLink
+	6,  // 20: ringfence.v1.Fact.epoch:type_name -> ringfence.v1.Epoch
 	0,  // 21: ringfence.v1.Settings.degraded_mode_policy_fail:type_name -> ringfence.v1.DegradedModePolicyFail
 	1,  // 22: ringfence.v1.Settings.network_type:type_name -> ringfence.v1.NetworkType
-	24, // 23: ringfence.v1.Settings.start_policy:type_name -> ringfence.v1.EnforcementMode
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	25, // 23: ringfence.v1.Settings.start_policy:type_name -> ringfence.v1.EnforcementMode
+	2,  // 24: ringfence.v1.PceLink.state:type_name -> ringfence.v1.LinkState
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_ringfence_v1_fact_proto_init() }
@@ -1045,7 +1118,7 @@ func file_ringfence_v1_fact_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ringfence_v1_fact_proto_rawDesc), len(file_ringfence_v1_fact_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +35,14 @@ func (c *Console) agentAPI() {
 	c.agentRoute("PUT agent/v1/kubernetes_workloads/bulk_delete", c.bulk("delete", bulkDelete))
 	c.agentRoute("PUT agent/v1/heartbeat", func(request) (response, error) { return noContent, nil })
 	c.agentRoute("GET agent/v1/changes", c.changes)
+	c.agentRoute("PUT agent/v1/labels/bulk_create", c.createReportedLabels)
+	c.agentRoute("PUT agent/v1/label_map", c.reportLabelMap)
+	c.agentRoute("PUT agent/v1/container_workloads/bulk_update", c.reportContainers)
+	c.agentRoute("PUT agent/v1/container_workloads/bulk_delete", c.deleteContainers)
+	c.agentRoute("PUT agent/v1/events/bulk_create", c.reportEvents)
+	c.agentRoute("PUT agent/v1/traffic_flows/bulk_create", c.reportFlows)
 	c.agentRoute("PUT security_policy_applied", c.policyApplied)
+	c.agentRoute("PUT security_policy_acks", c.policyAcks)
 }
 
 // changes is the long poll.
@@ -92,7 +98,8 @@ func (c *Console) reportCluster(r request) (response, error) {
 	}
 	fields := document{}.set("manager_type", d.ManagerType).set("network_type", d.NetworkType).
 		set("container_runtime", d.ContainerRuntime).set("cluster_mode", d.ClusterMode).
-		set("clas_mode", strings.EqualFold(d.ClusterMode, "clas")).set("kubelink_version", d.KubelinkVersion).set("nodes", d.Nodes)
+		set("clas_mode", strings.EqualFold(d.ClusterMode, "clas")).set("kubelink_version", d.KubelinkVersion).set("nodes", d.Nodes).
+		set("component_versions", d.Components)
 	err := c.store.write(r.Context(), r.who.href, "container_cluster.update", func(t *transaction) error {
 		t.updateReported(r.who.cluster, fields)
 		return nil
@@ -142,11 +149,8 @@ func (c *Console) policyApplied(r request) (response, error) {
 func (c *Console) bulk(verb string, one func(*bulkEdit, pce.KubernetesWorkload) pce.BulkResult) handler {
 	return func(r request) (response, error) {
 		var items []pce.KubernetesWorkload
-		if err := r.decode(&items); err != nil {
+		if err := r.decodeBulk(&items); err != nil {
 			return response{}, err
-		}
-		if len(items) > pce.MaxBulk {
-			return response{}, invalid("the body", "%d items, want at most %d", len(items), pce.MaxBulk)
 		}
 		results := make([]pce.BulkResult, len(items))
 		event := "container_cluster.kubernetes_workloads_bulk_" + verb
@@ -179,25 +183,15 @@ func newBulkEdit(t *transaction, cluster string) *bulkEdit {
 func nameOf(namespace, kind, name string) string { return namespace + "/" + kind + "/" + name }
 
 func documentOf(w pce.KubernetesWorkload) document {
-	return document{}.set("name", w.Name).set("kind", w.Kind).set("namespace", w.Namespace).set("metadata", w.Metadata)
+	return document{}.set("name", w.Name).set("kind", w.Kind).set("namespace", w.Namespace).set("metadata", w.Metadata).
+		set("interfaces", orEmpty(w.Interfaces))
 }
 
 func bulkCreate(b *bulkEdit, w pce.KubernetesWorkload) pce.BulkResult {
 	if w.Name == "" || w.Kind == "" || w.Namespace == "" {
-		return pce.BulkResult{Status: "validation_failure", Token: "input_validation_error", Message: "name, kind and namespace must not be empty"}
+		return refusedItem("", invalid("name", "name, kind and namespace must not be empty"))
 	}
-	at := nameOf(w.Namespace, w.Kind, w.Name)
-	id, known := b.ids[at]
-	if known {
-		if b.state.get(tableWorkloads, id) != nil {
-			b.update(tableWorkloads, id, documentOf(w))
-		}
-		return pce.BulkResult{Href: hrefOf(tableWorkloads, id, ""), Status: "updated"}
-	}
-	id = newUUID()
-	b.ids[at] = id
-	b.create(tableWorkloads, id, b.cluster, documentOf(w))
-	return pce.BulkResult{Href: hrefOf(tableWorkloads, id, ""), Status: "created"}
+	return b.putReported(tableWorkloads, b.cluster, b.ids, nameOf(w.Namespace, w.Kind, w.Name), documentOf(w))
 }
 
 func (b *bulkEdit) find(href string) (id string, r *record) {
@@ -217,11 +211,7 @@ func bulkUpdate(b *bulkEdit, w pce.KubernetesWorkload) pce.BulkResult {
 	if r == nil {
 		return missing(w.Href)
 	}
-	meta, err := json.Marshal(w.Metadata)
-	if err != nil {
-		return pce.BulkResult{Href: w.Href, Status: "validation_failure", Token: "input_validation_error", Message: err.Error()}
-	}
-	b.update(tableWorkloads, id, r.Doc.merge(document{"metadata": meta}))
+	b.updateWhereNew(tableWorkloads, id, document{}.set("metadata", w.Metadata).set("interfaces", orEmpty(w.Interfaces)))
 	return pce.BulkResult{Href: w.Href, Status: "updated"}
 }
 

@@ -7,29 +7,59 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/rs/zerolog"
 
 	"github.com/ringfence/ringfence/tools/pce/journal"
+	"github.com/ringfence/ringfence/tools/pce/traffic"
 )
 
 // Console is the policy console as an HTTP handler over a journal. It is safe for concurrent use.
 type Console struct {
-	store  *store
-	jobs   *jobs
-	agents *agents
-	log    zerolog.Logger
-	mux    *http.ServeMux
+	store    *store
+	jobs     *jobs
+	agents   *agents
+	notes    *notes
+	sessions *sessions
+	requests *window
+	unpairs  *window
+	traffic  *traffic.Store
+	queries  *trafficQueries
+	log      zerolog.Logger
+	mux      *http.ServeMux
+
+	trafficMiB int64
 }
+
+// Option changes how a console serves.
+type Option func(*Console)
 
 // Open folds the journal and gives the console, which stays valid as long as the journal is open. A new journal gets
 // the built-in objects, provisioned as version 1.
-func Open(ctx context.Context, j *journal.Journal, log zerolog.Logger) (*Console, error) {
+func Open(ctx context.Context, j *journal.Journal, log zerolog.Logger, options ...Option) (*Console, error) {
 	s, err := openStore(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{store: s, jobs: newJobs(), agents: newAgents(), log: log, mux: http.NewServeMux()}
+	c := &Console{
+		store: s, jobs: newJobs(), agents: newAgents(), sessions: newSessions(),
+		requests: newWindow(0), unpairs: newWindow(0), queries: newTrafficQueries(),
+		log: log, mux: http.NewServeMux(),
+	}
+	for _, option := range options {
+		option(c)
+	}
+	if c.notes, err = openNotes(ctx, j); err != nil {
+		return nil, err
+	}
+	flows, err := j.Ring(ctx, flowsRing, c.trafficMiB)
+	if err != nil {
+		return nil, err
+	}
+	if c.traffic, err = traffic.Open(ctx, flows); err != nil {
+		return nil, err
+	}
 	if err := c.bootstrap(ctx); err != nil {
 		return nil, err
 	}
@@ -56,6 +86,9 @@ type response struct {
 	body   any
 }
 
+// stream is a body that writes itself, as JSON.
+type stream func(io.Writer) error
+
 var noContent = response{status: http.StatusNoContent}
 
 func ok(body any) response { return response{status: http.StatusOK, body: body} }
@@ -67,7 +100,7 @@ func (c *Console) route(allow access, pattern string, handle handler) {
 	method, path := splitPattern(pattern)
 	c.mux.HandleFunc(method+" /api/v2"+path, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		answer, err := c.serve(r, allow, handle)
+		answer, err := c.serve(r, allow, strings.Contains(path, "{org}"), handle)
 		if err != nil {
 			answer = c.failure(r, err)
 		}
@@ -84,18 +117,22 @@ func splitPattern(pattern string) (method, path string) {
 	panic("console: pattern without a method: " + pattern)
 }
 
-func (c *Console) serve(r *http.Request, allow access, handle handler) (response, error) {
-	who := identity{}
-	if allow != anyone {
-		var err error
-		if who, err = c.authenticate(r, allow); err != nil {
-			return response{}, err
-		}
-		if at := r.PathValue("org"); at != "1" {
-			return response{}, notFound("organisation " + at)
-		}
+// serve lets a request through to its handler: credentials first, then how often they were used, then the organisation.
+func (c *Console) serve(r *http.Request, allow access, inOrg bool, handle handler) (response, error) {
+	if allow == anyone {
+		return handle(request{Request: withAction(r, "")})
 	}
-	return handle(request{Request: r, who: who})
+	who, err := c.authenticate(r, allow)
+	if err != nil {
+		return response{}, err
+	}
+	if err := c.limit(r, who); err != nil {
+		return response{}, err
+	}
+	if at := r.PathValue("org"); inOrg && at != "1" {
+		return response{}, notFound("organisation " + at)
+	}
+	return handle(request{Request: withAction(r, who.key), who: who})
 }
 
 func (c *Console) failure(r *http.Request, err error) response {
@@ -112,7 +149,7 @@ func (c *Console) failure(r *http.Request, err error) response {
 		c.log.Error().Err(err).Str("method", r.Method).Str("path", r.URL.Path).Msg("the request failed")
 		errors.As(refuse(http.StatusInternalServerError, "internal_error", "%v", err), &refused)
 	}
-	answer := response{status: refused.status, body: refused.messages}
+	answer := response{status: refused.status, header: refused.header, body: refused.messages}
 	if refused.messages == nil {
 		answer.body = []struct{}{}
 	}
@@ -128,6 +165,14 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, answer response)
 	}
 	if answer.body == nil {
 		w.WriteHeader(answer.status)
+		return
+	}
+	if large, isLarge := answer.body.(stream); isLarge {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(answer.status)
+		if err := large(w); err != nil { // the client sees an answer that ends early
+			c.log.Warn().Err(err).Str("path", r.URL.Path).Msg("an answer broke off")
+		}
 		return
 	}
 	encoded, err := json.Marshal(answer.body)

@@ -8,12 +8,24 @@ import (
 	"github.com/ringfence/ringfence/libs/pce"
 )
 
-// builtinAuthor is who made the objects that every organisation has.
-const builtinAuthor = "/users/0"
+// builtinUser made the objects that every organisation has and owns the keys that come from the command line.
+const (
+	builtinUser   = "0"
+	builtinAuthor = "/users/" + builtinUser
+)
 
-// bootstrap makes the built-in IP list and service where the journal is new, active as version 1.
+// bootstrap makes the built-in user, IP list and service where there are none; the latter two active as version 1.
 func (c *Console) bootstrap(ctx context.Context) error {
-	if c.store.state.last > 0 {
+	isNew := c.store.state.last == 0
+	if c.store.state.get(tableUsers, builtinUser) == nil {
+		if err := c.store.write(ctx, builtinAuthor, "user.create", func(t *transaction) error {
+			t.create(tableUsers, builtinUser, "", document{}.set("username", "owner").set("full_name", "Built-in owner").set("type", "local"))
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if !isNew {
 		return nil
 	}
 	return c.store.write(ctx, builtinAuthor, "org.create", func(t *transaction) error {
@@ -53,9 +65,9 @@ func (c *Console) EnsureKey(ctx context.Context, want APIKey) (APIKey, error) {
 		doc := document{}.set(hashField, hashOf(want.Secret))
 		switch r := t.state.get(tableKeys, want.ID); {
 		case r == nil:
-			t.create(tableKeys, want.ID, "", doc)
+			t.create(tableKeys, want.ID, builtinUser, doc.set("name", want.ID))
 		case r.Doc.text(hashField) != hashOf(want.Secret):
-			t.update(tableKeys, want.ID, doc)
+			t.update(tableKeys, want.ID, r.Doc.merge(doc))
 		}
 		return nil
 	})

@@ -31,7 +31,7 @@ func (k kind) locate(s *state, r request) (place, error) {
 	if k.owner == "" {
 		return at, nil
 	}
-	owners := map[string]string{"rule_set": tableRuleSets, "cluster": tableClusters}[k.owner]
+	owners := map[string]string{"rule_set": tableRuleSets, "cluster": tableClusters, "user": tableUsers}[k.owner]
 	if at.version != "" {
 		owners = at.version + "/" + owners
 	}
@@ -121,7 +121,7 @@ func (c *Console) items(s *state, k kind, r request, choose chooses, limit int) 
 // shows keeps a cluster to its own Kubernetes workloads, and a path to what belongs to its owner.
 func (at place) shows(o *record, r request) bool {
 	switch {
-	case at.kind.table == tableWorkloads:
+	case at.kind.table == tableWorkloads || at.kind.table == tableContainers:
 		return r.who.cluster == "" || o.Owner == r.who.cluster
 	case at.kind.owner != "":
 		return o.Owner == at.owner
@@ -409,21 +409,27 @@ func (at place) removable(s *state, o *record, id string, force bool) error {
 	return s.checkUnused(at.kind, hrefOf(at.table, id, at.owner), at.version == "")
 }
 
-// removeNow removes an unversioned object and, with a cluster, what belongs to it.
+// removeNow removes an unversioned object with what belongs to it.
 func (at place) removeNow(t *transaction, id string) {
 	switch at.kind.table {
 	case tableMachines:
 		t.removeMachine(id)
 		return
 	case tableClusters:
-		for _, table := range []string{tableProfiles, tableWorkloads} {
-			for _, owned := range ordered(t.state.owned(table, id)) {
-				t.remove(table, owned)
-			}
-		}
 		for _, machine := range ordered(t.state.owned(tableMachines, id)) {
 			t.unpair(machine)
 		}
 	}
+	for _, table := range belongings[at.kind.table] {
+		for _, owned := range ordered(t.state.owned(table, id)) {
+			t.remove(table, owned)
+		}
+	}
 	t.remove(at.table, id)
+}
+
+// belongings go with the object that owns them.
+var belongings = map[string][]string{
+	tableClusters: {tableProfiles, tableWorkloads, tableContainers},
+	tableUsers:    {tableKeys},
 }

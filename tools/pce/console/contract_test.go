@@ -29,20 +29,20 @@ type world struct {
 	user    *api.Client
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, options ...console.Option) *world {
 	w := &world{t: t, dir: t.TempDir()}
-	w.open()
+	w.open(options...)
 	t.Cleanup(func() { w.close() })
 	return w
 }
 
-func (w *world) open() {
+func (w *world) open(options ...console.Option) {
 	w.t.Helper()
 	var err error
 	if w.journal, err = journal.Open(w.t.Context(), w.dir, 64); err != nil {
 		w.t.Fatal(err)
 	}
-	if w.console, err = console.Open(w.t.Context(), w.journal, zerolog.Nop()); err != nil {
+	if w.console, err = console.Open(w.t.Context(), w.journal, zerolog.Nop(), options...); err != nil {
 		w.t.Fatal(err)
 	}
 	if _, err := w.console.EnsureKey(w.t.Context(), console.APIKey{ID: testKey, Secret: testSecret}); err != nil {

@@ -13,6 +13,7 @@ import (
 type refusal struct {
 	status   int
 	messages []pce.Message
+	header   map[string]string
 }
 
 func (r *refusal) Error() string {

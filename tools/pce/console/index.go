@@ -42,7 +42,8 @@ var tuples = map[string][][]string{
 	tableDenyRules:  {},
 	tableFirewall:   {},
 	tableWorkloads:  {},
-	tableKeys:       {},
+	tableUsers:      {{"username"}},
+	tableKeys:       {{"name"}},
 }
 
 func newIndex() index {
@@ -55,7 +56,8 @@ func lookupOf(table string, r *record, fields []string) lookup {
 		values[i] = r.Doc.text(field)
 	}
 	owner := ""
-	if kindOf(table) == tableProfiles { // a namespace's name is unique in its cluster, all else in the organisation
+	switch kindOf(table) {
+	case tableProfiles, tableKeys: // a namespace is unique in its cluster, a key's name with its user, all else in the organisation
 		owner = r.Owner
 	}
 	return lookup{table, owner, strings.Join(fields, "\x00"), strings.Join(values, "\x00")}

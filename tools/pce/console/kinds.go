@@ -136,6 +136,10 @@ func hrefOf(table, id, owner string) string {
 		base = org + "/sec_policy/" + version + "/"
 	}
 	switch kind {
+	case tableUsers:
+		return "/users/" + id
+	case tableKeys:
+		return "/users/" + owner + "/api_keys/" + id
 	case tableRules, tableDenyRules:
 		return base + tableRuleSets + "/" + owner + "/" + kind + "/" + id
 	case tableProfiles:

@@ -49,6 +49,10 @@ func (s *state) decorate(out rendered, name, id string, r *record, agents *agent
 		s.decorateProfile(out, r)
 	case tableWorkloads:
 		s.decorateWorkload(out, r)
+	case tableContainers:
+		s.decorateWorkload(out, r)
+	case tableKeys:
+		decorateKey(out, id)
 	case tableMachines:
 		s.decorateMachine(out, id, r, agents)
 	case tableVENs:

@@ -11,8 +11,13 @@ import (
 func (c *Console) routes() {
 	const orgs = "/orgs/{org}"
 	c.route(anyone, "GET /health", c.health)
-	c.route(anyone, "GET /product_version", c.productVersion)
-	c.route(users, "GET "+orgs+"/events", c.events)
+	c.route(anyone, "GET /product_version", func(request) (response, error) { return ok(productVersion()), nil })
+	c.route(anyone, "GET /noop", func(request) (response, error) { return noContent, nil })
+	c.userRoutes()
+	c.settingsRoutes()
+	c.route(readers, "GET "+orgs, c.organisation)
+	c.route(users, "GET "+orgs+"/events", c.listEvents)
+	c.route(users, "GET "+orgs+"/events/{id}", c.readEvent)
 	c.route(readers, "GET "+orgs+"/jobs", c.jobs.list)
 	c.route(readers, "GET "+orgs+"/jobs/{id}", c.jobs.status)
 	c.route(readers, "DELETE "+orgs+"/jobs/{id}", c.jobs.remove)
@@ -27,9 +32,12 @@ func (c *Console) routes() {
 	c.policyRoutes(orgs + "/sec_policy")
 	c.clusterRoutes(orgs + "/container_clusters")
 	c.agentAPI()
+	c.trafficRoutes(orgs)
 
 	c.route(readers, "GET "+orgs+"/kubernetes_workloads", c.list(kubernetesWorkloads))
 	c.route(readers, "GET "+orgs+"/kubernetes_workloads/{id}", c.read(kubernetesWorkloads))
+	c.route(readers, "GET "+orgs+"/container_workloads", c.list(containers))
+	c.route(readers, "GET "+orgs+"/container_workloads/{id}", c.read(containers))
 
 	c.mux.HandleFunc("/", c.elsewhere)
 }

@@ -25,6 +25,10 @@ const (
 	tablePairing   = "pairing_profiles"
 	tablePairKeys  = "pairing_keys"
 	tableKeys      = "api_keys"
+	tableUsers     = "users"
+	// tableContainers holds pods, for clusters that report each.
+	tableContainers = "container_workloads"
+	tableSettings   = "settings"
 	// tableMachines are the public API's workloads: machines that a VEN manages, or that somebody told the console of.
 	// tableWorkloads are those of Kubernetes.
 	tableMachines   = "workloads"
@@ -73,6 +77,7 @@ type edit struct {
 	Author    string     `json:"author"`
 	At        time.Time  `json:"at"`
 	LastID    int64      `json:"last_id"`
+	Action    *action    `json:"action,omitempty"`
 	Put       []put      `json:"put,omitempty"`
 	Remove    []key      `json:"remove,omitempty"`
 	Provision *provision `json:"provision,omitempty"`
@@ -105,16 +110,6 @@ type version struct {
 	author string
 }
 
-// event is an edit as the events API shows it.
-type event struct {
-	number uint64
-	kind   string
-	author string
-	at     time.Time
-}
-
-const eventsKept = 1000
-
 // state is the fold of all edits. It knows no clock, no disk and no lock.
 type state struct {
 	tables   map[string]map[string]*record
@@ -125,8 +120,8 @@ type state struct {
 	versions []version
 	events   []event
 	// numbers of the newest edits that agents wait for
-	policyAt       uint64
-	organisationAt uint64            // of what acts at once in all clusters: labels, pairing profiles
+	policyAt       latest
+	organisationAt latest            // of what acts at once in all clusters: labels, pairing profiles
 	profilesAt     map[string]uint64 // by cluster
 }
 
@@ -153,15 +148,19 @@ func (s *state) fold(number uint64, encoded []byte) error {
 
 // apply takes one edit in. The records of the edit become the state's.
 func (s *state) apply(number uint64, e *edit) {
+	happened := s.describe(number, e)
 	s.last, s.lastID = number, e.LastID
 	for _, p := range e.Put {
+		if p.Table == tableKeys && p.Record.Owner == "" { // made before there were users
+			p.Record.Owner = builtinUser
+		}
 		p.Record.Revision = number
-		s.note(number, p.Table, p.Record.Owner)
+		s.note(number, e.Author, p.Table, p.Record.Owner)
 		s.put(p.Table, p.ID, p.Record)
 	}
 	for _, k := range e.Remove {
 		if r := s.get(k.Table, k.ID); r != nil {
-			s.note(number, k.Table, r.Owner)
+			s.note(number, e.Author, k.Table, r.Owner)
 		}
 		s.drop(k.Table, k.ID)
 	}
@@ -171,16 +170,13 @@ func (s *state) apply(number uint64, e *edit) {
 	if e.Provision != nil {
 		s.provision(number, e)
 	}
-	s.events = append(s.events, event{number: number, kind: e.Event, author: e.Author, at: e.At})
-	if len(s.events) > 2*eventsKept {
-		s.events = slices.Clone(s.events[eventsKept:])
-	}
+	s.events = keepNewest(append(s.events, happened))
 }
 
-func (s *state) note(number uint64, table, owner string) {
+func (s *state) note(number uint64, author, table, owner string) {
 	switch table {
 	case tableLabels, tablePairing, tableDimensions, tableMachines, tableBindings:
-		s.organisationAt = number
+		s.organisationAt.note(number, author)
 	case tableProfiles:
 		s.profilesAt[owner] = number
 	}
@@ -268,7 +264,29 @@ func (s *state) activeVersion() int64 {
 	return s.versions[len(s.versions)-1].Version
 }
 
-// cursor is the number of the newest edit that the agent of a cluster cares for.
+// cursor is the number of the newest edit that the agent of a cluster cares for, and did not make itself: else every report
+// of its would end its own poll.
 func (s *state) cursor(cluster string) uint64 {
-	return max(s.policyAt, s.organisationAt, s.profilesAt[cluster])
+	href := hrefOf(tableClusters, cluster, "")
+	return max(s.policyAt.notBy(href), s.organisationAt.notBy(href), s.profilesAt[cluster])
+}
+
+// latest is the newest edit of some kind, and the newest by anybody but its author.
+type latest struct {
+	at, others uint64
+	author     string
+}
+
+func (l *latest) note(number uint64, author string) {
+	if author != l.author {
+		l.others, l.author = l.at, author
+	}
+	l.at = number
+}
+
+func (l *latest) notBy(author string) uint64 {
+	if author == l.author {
+		return l.others
+	}
+	return l.at
 }

@@ -56,7 +56,7 @@ func (s *store) write(ctx context.Context, author, event string, change func(*tr
 	if err := s.refresh(ctx); err != nil {
 		return err
 	}
-	tx := &transaction{state: s.state, edit: edit{Event: event, Author: author, At: s.now(), LastID: s.state.lastID}}
+	tx := &transaction{state: s.state, edit: edit{Event: event, Author: author, At: s.now(), LastID: s.state.lastID, Action: actionOf(ctx)}}
 	if err := change(tx); err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func acquire(path string) (*os.File, error) {
 
 func (j *Journal) start(ctx context.Context, dir string, size int64) error {
 	var err error
-	if j.server, err = server.NewServer(options(dir, size)); err != nil {
+	if j.server, err = server.NewServer(options(dir)); err != nil {
 		return err
 	}
 	j.server.Start()
@@ -101,12 +101,12 @@ func (j *Journal) start(ctx context.Context, dir string, size int64) error {
 	return err
 }
 
-func options(dir string, size int64) *server.Options {
+func options(dir string) *server.Options {
 	return &server.Options{
 		ServerName: "pce", DontListen: true, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: dir, SyncAlways: true, MaxPayload: MaxRecord + 1<<20,
-		// Above the stream's own limit, so that it is the stream that says when there is no more room.
-		JetStreamMaxStore: size + size/4 + 64<<20, JetStreamMaxMemory: 16 << 20,
+		// The streams have limits of their own: it is they who say when there is no more room.
+		JetStreamMaxStore: 1 << 50, JetStreamMaxMemory: 16 << 20,
 	}
 }
 

@@ -23,6 +23,7 @@ type commands struct {
 	Init   initCommand   `cmd:"" help:"Make an API key, and a cluster with its token and pairing key, ready for the chart. Example: pce init --data /var/lib/pce --host pce.example"`
 	Export exportCommand `cmd:"" help:"Write the policy of a console as YAML. Example: pce export --console localhost:8443 --root-ca ca.pem > policy.yaml"`
 	Import importCommand `cmd:"" help:"Bring the policy of a console to what files say. Example: pce import policy.yaml --dry-run"`
+	User   userCommand   `cmd:"" help:"Make a user who can sign in, or set their password, while no console serves the data folder. The password is read from standard input."`
 	CA     caCommand     `cmd:"" name:"ca" help:"Print the certificate of the console's own authority, for clients to trust. Example: pce ca --data /var/lib/pce > ca.pem"`
 }
 

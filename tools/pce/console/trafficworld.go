@@ -1,0 +1,126 @@
+package console
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"go4.org/netipx"
+
+	"github.com/ringfence/ringfence/libs/pce"
+	"github.com/ringfence/ringfence/tools/pce/traffic"
+)
+
+// trafficWorld shows a query the console's objects as they are while it runs.
+type trafficWorld struct {
+	store    *store
+	lists    []traffic.IPList
+	machines map[netip.Addr]string // href; "" where several have the address
+}
+
+func (c *Console) trafficWorld() *trafficWorld {
+	w := &trafficWorld{store: c.store, machines: map[netip.Addr]string{}}
+	c.store.view(func(s *state) {
+		w.lists = s.trafficLists()
+	})
+	return w
+}
+
+// trafficLists are the IP lists of the active policy.
+func (s *state) trafficLists() []traffic.IPList {
+	var lists []traffic.IPList
+	table := activeTables + tableIPLists
+	for _, id := range s.ids(table) {
+		var l pce.IPList
+		if s.get(table, id).Doc.into(&l) != nil {
+			continue
+		}
+		list := traffic.IPList{Href: hrefOf(table, id, ""), Name: l.Name, Set: setOf(l.IPRanges)}
+		for _, f := range l.FQDNs {
+			list.FQDNs = append(list.FQDNs, f.FQDN)
+		}
+		lists = append(lists, list)
+	}
+	slices.SortStableFunc(lists, func(a, b traffic.IPList) int { return strings.Compare(a.Name, b.Name) })
+	return lists
+}
+
+// setOf gives the addresses of ranges less those of exclusions, whatever their order. Ranges were validated when they were
+// written; one that does not parse holds nothing.
+func setOf(ranges []pce.IPRange) *netipx.IPSet {
+	var in, out netipx.IPSetBuilder
+	for _, r := range ranges {
+		b := &in
+		if r.Exclusion {
+			b = &out
+		}
+		if prefix, err := netip.ParsePrefix(r.FromIP); err == nil {
+			b.AddPrefix(prefix)
+			continue
+		}
+		from, err := netip.ParseAddr(r.FromIP)
+		if err != nil {
+			continue
+		}
+		to := from
+		if parsed, err := netip.ParseAddr(r.ToIP); err == nil {
+			to = parsed
+		}
+		b.AddRange(netipx.IPRangeFrom(from, to))
+	}
+	excluded, err := out.IPSet()
+	if err == nil {
+		in.RemoveSet(excluded)
+	}
+	set, err := in.IPSet()
+	if err != nil {
+		return &netipx.IPSet{}
+	}
+	return set
+}
+
+func (w *trafficWorld) IPLists() []traffic.IPList { return w.lists }
+
+func (w *trafficWorld) Members(string) ([]string, error) {
+	return nil, errors.New("label groups are not supported")
+}
+
+func (w *trafficWorld) Machine(netip.Addr) *traffic.Workload { return nil }
+
+// Workload gives a workload of any kind as it is now.
+func (w *trafficWorld) Workload(href string) (found *traffic.Workload) {
+	table, id, ok := tableOf(href)
+	if !ok || (table != tableWorkloads && table != tableContainers) {
+		return nil
+	}
+	w.store.view(func(s *state) {
+		r := s.get(table, id)
+		if r == nil {
+			return
+		}
+		name, profile := r.Doc.text("name"), s.profileOf(r.Owner, r.Doc.text("namespace"))
+		found = &traffic.Workload{
+			Href: href, Name: &name, OSType: "unknown", EnforcementMode: pce.ModeIdle, Labels: s.labelsOf(profile, r.Doc),
+			Namespace: r.Doc.text("namespace"), Kind: r.Doc.text("kind"), Cluster: r.Owner, Pod: true,
+		}
+		if profile.Managed != nil && *profile.Managed {
+			found.Managed, found.EnforcementMode = true, profile.EnforcementMode
+		}
+	})
+	return found
+}
+
+// Network gives every cluster's pods one of their own, since clusters may use the same addresses.
+func (w *trafficWorld) Network(cluster string) (n traffic.Network) {
+	n = traffic.Network{Href: org + "/networks/" + uuidFrom(org+"/networks"), Name: "Corporate"}
+	if cluster == "" {
+		return n
+	}
+	w.store.view(func(s *state) {
+		if r := s.get(tableClusters, cluster); r != nil {
+			n = traffic.Network{Href: org + "/networks/" + cluster, Name: r.Doc.text("name") + " container network"}
+		}
+	})
+	return n
+}
