@@ -175,6 +175,9 @@ func retry(ctx context.Context, resp *http.Response, err error) (bool, error) {
 // Org is the href of the client's organisation.
 func (c *Client) Org() string { return fmt.Sprintf("/orgs/%d", c.config.OrgID) }
 
+// OrgID is the number of the client's organisation.
+func (c *Client) OrgID() int { return c.config.OrgID }
+
 // answer is what came back, read whole.
 type answer struct {
 	status int

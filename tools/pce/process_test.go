@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -89,25 +88,6 @@ func start(t *testing.T, path, data string, args ...string) *process {
 	}
 	t.Fatal("the console ended before it served")
 	return nil
-}
-
-func initialise(t *testing.T, path, data string) (out struct {
-	Key     string `json:"api_key"`
-	Secret  string `json:"api_secret"`
-	CA      string `json:"ca_file"`
-	Cluster string `json:"cluster_id"`
-	Token   string `json:"cluster_token"`
-	Created bool   `json:"created"`
-}) {
-	t.Helper()
-	text, err := exec.CommandContext(t.Context(), path, "init", "--data", data, "--cluster", "lab", "-o", "json").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &out); err != nil {
-		t.Fatalf("%v in %s", err, text)
-	}
-	return out
 }
 
 // Whatever was acknowledged is there after kill -9, over TLS, with the credentials and the CA of before.

@@ -38,11 +38,11 @@ type Files struct {
 // in dir (ca.crt, ca.key), which it makes where there is none.
 func Server(dir string, hosts []string, files Files) (*tls.Config, error) {
 	if files.Cert != "" || files.Key != "" {
-		pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
-		if err != nil {
-			return nil, fmt.Errorf("TLS certificate %s with key %s: %w", files.Cert, files.Key, err)
+		g := &given{files: files}
+		if _, err := g.certificate(nil); err != nil {
+			return nil, err
 		}
-		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
+		return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: g.certificate}, nil
 	}
 	ca, err := openAuthority(dir)
 	if err != nil {
@@ -53,6 +53,15 @@ func Server(dir string, hosts []string, files Files) (*tls.Config, error) {
 		return nil, err
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: i.certificate}, nil
+}
+
+// Authority gives the certificate of the authority in dir, making one where there is none.
+func Authority(dir string) (*x509.Certificate, error) {
+	a, err := openAuthority(dir)
+	if err != nil {
+		return nil, err
+	}
+	return a.cert, nil
 }
 
 // CAFile is where the authority's certificate is, for those who are to trust the console.

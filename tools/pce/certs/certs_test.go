@@ -109,6 +109,40 @@ func TestFilesFromOutside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	files := Files{Cert: filepath.Join(dir, "given.crt"), Key: filepath.Join(dir, "given.key")}
+	first := give(t, ca, files)
+	config, err := Server(t.TempDir(), nil, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !leaf(t, config).Equal(first) {
+		t.Fatal("another certificate than the one that was given")
+	}
+
+	// Half of a renewal, as a client may meet it, leaves the certificate of before; the whole of it is served without a restart.
+	if err := os.WriteFile(files.Cert, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	touch(t, files, time.Minute)
+	if !leaf(t, config).Equal(first) {
+		t.Fatal("half of a renewal is served")
+	}
+	second := give(t, ca, files)
+	touch(t, files, 2*time.Minute)
+	if !leaf(t, config).Equal(second) {
+		t.Fatal("what was renewed is not served")
+	}
+	if err := os.Remove(files.Key); err != nil {
+		t.Fatal(err)
+	}
+	if !leaf(t, config).Equal(second) {
+		t.Fatal("the certificate went with its file")
+	}
+}
+
+// give writes a certificate and its key into the files.
+func give(t *testing.T, ca *authority, files Files) *x509.Certificate {
+	t.Helper()
 	issued, err := (&issuer{authority: ca, hosts: []string{"given"}, now: time.Now}).issue()
 	if err != nil {
 		t.Fatal(err)
@@ -117,14 +151,20 @@ func TestFilesFromOutside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := Files{Cert: filepath.Join(dir, "given.crt"), Key: filepath.Join(dir, "given.key")}
 	for path, block := range map[string]*pem.Block{files.Cert: {Type: "CERTIFICATE", Bytes: issued.Certificate[0]}, files.Key: {Type: "PRIVATE KEY", Bytes: key}} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	config, err := Server(t.TempDir(), nil, files)
-	if err != nil || len(config.Certificates) != 1 {
-		t.Fatalf("%v %v", config, err)
+	return issued.Leaf
+}
+
+// touch lets the files be newer, also on a disk that keeps time in seconds.
+func touch(t *testing.T, files Files, by time.Duration) {
+	t.Helper()
+	for _, path := range []string{files.Cert, files.Key} {
+		if err := os.Chtimes(path, time.Now(), time.Now().Add(by)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

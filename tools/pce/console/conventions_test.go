@@ -83,6 +83,8 @@ func TestEveryCollectionIsAlike(t *testing.T) {
 			w.want(http.StatusCreated, other, "")
 			w.want(http.StatusNotAcceptable, w.do("PUT", strings.TrimPrefix(other.header.Get("Location"), "/orgs/1"), map[string]any{"external_data_reference": "one"}), "external_reference_not_unique")
 
+			w.want(http.StatusNotAcceptable, w.do("PUT", at, map[string]any{"external_data_set": 7}), "external_data_set")
+			w.want(http.StatusNoContent, w.do("PUT", at, object), "") // as it was read
 			w.want(http.StatusNoContent, w.do("PUT", at, map[string]any{"external_data_set": nil, "external_data_reference": nil}), "")
 			w.want(http.StatusOK, w.do("GET", at, nil), `"external_data_set":null`)
 			w.want(http.StatusCreated, w.do("POST", path, func() map[string]any {

@@ -10,16 +10,16 @@ import (
 )
 
 // builtinDimensions are the keys that every organisation has. Their ids are the keys.
-var builtinDimensions = []pce.LabelDimension{
-	{Key: "role", DisplayName: "Role"}, {Key: "app", DisplayName: "Application"},
-	{Key: "env", DisplayName: "Environment"}, {Key: "loc", DisplayName: "Location"},
+var builtinDimensions = []struct{ key, name, initial string }{
+	{"role", "Role", "R"}, {"app", "Application", "A"}, {"env", "Environment", "E"}, {"loc", "Location", "L"},
 }
 
 // builtIn puts what exists before the first edit: the built-in label dimensions and the firewall settings.
 func (s *state) builtIn() {
 	for i, d := range builtinDimensions {
-		s.put(tableDimensions, d.Key, builtInRecord(time.UnixMilli(int64(i)).UTC(),
-			document{}.set("key", d.Key).set("display_name", d.DisplayName)))
+		doc := document{}.set("key", d.key).set("display_name", d.name).
+			set("display_info", map[string]string{"icon": d.key, "initial": d.initial, "display_name_plural": d.name + "s"})
+		s.put(tableDimensions, d.key, builtInRecord(time.UnixMilli(int64(i)).UTC(), doc))
 	}
 	settings := builtInRecord(time.UnixMilli(0).UTC(), document{}.otherwise(firewallDefaults))
 	s.put(draftTables+tableFirewall, firewallID, settings)

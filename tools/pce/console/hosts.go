@@ -37,28 +37,34 @@ func (c *Console) reportHosts(r request) (response, error) {
 	if err := withinBulk("hosts", len(body.Hosts)); err != nil {
 		return response{}, err
 	}
-	results := make([]pce.BulkResult, len(body.Hosts))
-	err := c.store.write(r.Context(), r.who.href, hostsUpdated, func(t *transaction) error {
-		h := &hostsEdit{transaction: t, cluster: r.who.cluster, names: map[string]string{}, duplicates: map[string]string{}, distinct: map[string]string{}}
-		var added []int
-		for i, host := range body.Hosts {
-			known, err := h.find(host)
-			switch {
-			case err != nil:
-				results[i] = refusedItem("", err)
-			case known == "":
-				added = append(added, i)
-			default:
-				results[i] = h.update(known, host)
-			}
-		}
-		if err := h.pairAll(body, added, results); err != nil {
-			return err
-		}
-		h.noteDuplicates()
-		return nil
+	var results []pce.BulkResult
+	err := c.store.write(r.Context(), r.who.href, hostsUpdated, func(t *transaction) (err error) {
+		results, err = t.reportNodes(r.who.cluster, body)
+		return err
 	})
 	return ok(results), err
+}
+
+func (t *transaction) reportNodes(cluster string, body pce.Hosts) ([]pce.BulkResult, error) {
+	h := &hostsEdit{transaction: t, cluster: cluster, names: map[string]string{}, duplicates: map[string]string{}, distinct: map[string]string{}}
+	results := make([]pce.BulkResult, len(body.Hosts))
+	var added []int
+	for i, host := range body.Hosts {
+		known, err := h.find(host)
+		switch {
+		case err != nil:
+			results[i] = refusedItem("", err)
+		case known == "":
+			added = append(added, i)
+		default:
+			results[i] = h.update(known, host)
+		}
+	}
+	if err := h.pairAll(body, added, results); err != nil {
+		return nil, err
+	}
+	h.noteDuplicates()
+	return results, nil
 }
 
 // find gives the id of the workload that a node is, "" where it is new. It is on a machine of its own, or it is refused.
@@ -200,13 +206,13 @@ func (h *hostsEdit) pairAll(body pce.Hosts, added []int, results []pce.BulkResul
 		return err
 	}
 	for _, i := range added {
-		if err != nil {
-			results[i] = refusedItem("", err)
-			continue
+		id, reason := "", err
+		if reason == nil {
+			id, reason = h.pairHost(h.get(tablePairing, profile).Doc, body.Hosts[i])
 		}
-		id, err := h.pairHost(h.get(tablePairing, profile).Doc, body.Hosts[i])
-		if err != nil {
-			return err
+		if reason != nil {
+			results[i] = refusedItem("", reason)
+			continue
 		}
 		results[i] = pce.BulkResult{Href: hrefOf(tableMachines, id, ""), Status: "created"}
 	}
@@ -221,7 +227,7 @@ func (h *hostsEdit) pairHost(profile document, host pce.Host) (string, error) {
 	}
 	workload := document{}.set("name", host.Name).set("hostname", host.Name).set(machineIDField, machineOf(host)).
 		set("interfaces", orEmpty(host.Interfaces)).set("labels", h.overlaid(p.Labels, host.Labels)).
-		set("enforcement_mode", p.EnforcementMode).set("visibility_level", p.VisibilityLevel).set(mappedField, orEmpty(bareLabels(host.Labels)))
+		set(mappedField, orEmpty(bareLabels(host.Labels))).merge(profile.only([]string{"enforcement_mode", "visibility_level"}))
 	return h.pair(h.cluster, workload, venFieldsOf(host).set("name", host.Name))
 }
 

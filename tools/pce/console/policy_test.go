@@ -94,6 +94,7 @@ func TestRevert(t *testing.T) {
 	if p := must(w.user.Pending(ctx))(t); len(p.RuleSets) != 0 || len(p.IPLists) != 1 {
 		t.Fatalf("pending: %+v", p)
 	}
+	w.want(406, w.do("PUT", "/sec_policy/delete", only(api.ChangeSubset{})), "change_subset: must not be empty")
 	w.want(204, w.do("DELETE", "/sec_policy/pending", nil), "")
 	w.want(404, w.do("GET", strings.TrimPrefix(list.Href, "/orgs/1"), nil), "not_found")
 	w.close()
@@ -275,4 +276,25 @@ func TestWhatThereIsNoneOf(t *testing.T) {
 			t.Errorf("%s: %d %s", path, list.status, list.body)
 		}
 	}
+}
+
+// A rule set is written as it was read, with its rules; other rules are not taken with it.
+func TestRuleSetsAreWrittenAsRead(t *testing.T) {
+	w := newWorld(t)
+	ams := []api.Actor{{Actors: "ams"}}
+	set := must(w.user.CreateRuleSet(t.Context(), api.RuleSet{Name: "s", Scopes: everywhere(), Rules: []api.Rule{{Consumers: ams, Providers: ams, IngressServices: onPort(1)}}}))(t)
+	at := strings.TrimPrefix(set.Href, "/orgs/1")
+	read := w.do("GET", at, nil).decoded(t)
+	read["description"] = "new"
+	w.want(204, w.do("PUT", at, read), "")
+	w.want(200, w.do("GET", at, nil), `"description":"new"`)
+	read["rules"].([]any)[0].(map[string]any)["enabled"] = false
+	w.want(406, w.do("PUT", at, read), "rules: can be given only when the rule set is created")
+}
+
+// What clients look up by name is there for good.
+func TestBuiltinsStay(t *testing.T) {
+	w := newWorld(t)
+	w.refused(w.user.Delete(t.Context(), "/orgs/1/sec_policy/draft/ip_lists/1"), api.Refused, "ip_list_is_built_in")
+	w.refused(w.user.Delete(t.Context(), "/orgs/1/sec_policy/draft/services/2"), api.Refused, "service_is_built_in")
 }

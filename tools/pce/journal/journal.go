@@ -35,6 +35,9 @@ const (
 // ErrFull says that the store has reached its size; what is in it stays.
 var ErrFull = errors.New("the console's store is full; give it more room with --store-mib")
 
+// ErrInUse says that another console has the folder.
+var ErrInUse = errors.New("another console uses it")
+
 // codes of the JetStream API that mean "no room".
 var fullCodes = []jetstream.ErrorCode{10077, 10047, 10023, 10002}
 
@@ -71,7 +74,7 @@ func acquire(path string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("console store %s: another console uses it", filepath.Dir(path))
+		return nil, fmt.Errorf("console store %s: %w", filepath.Dir(path), ErrInUse)
 	}
 	return f, nil
 }
