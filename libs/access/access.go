@@ -62,7 +62,7 @@ func Host() Rights {
 			"$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>",
 			"$JS.API.INFO", "$JS.SNAPSHOT.>", // for moving the log
 		},
-		Subscribe: append(inbox(PolicyStore), "query.>", "$SRV.>", "status.>", eventlog.AliveSubject("*")),
+		Subscribe: append(inbox(PolicyStore), "query.>", "$SRV.>", "status.>", eventlog.AliveSubject(">")),
 		Answers:   true,
 	}
 }

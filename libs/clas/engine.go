@@ -62,6 +62,9 @@ func New() *Engine {
 // Sequence is the highest place in the log that was applied, refused facts included.
 func (e *Engine) Sequence() uint64 { return e.sequence }
 
+// Link is what the log says of the link to the console, nil while nothing is known. It must not be changed.
+func (e *Engine) Link() *ringfencev1.PceLink { return e.link.message }
+
 // Apply takes in the fact at a place in the log. Facts come in the order of the log; one at or before the place reached is a
 // repeat and changes nothing. An error names the object and the field; the fact is then as if it had never been, but for Sequence.
 // Of a pod's fact nothing is kept, not even a text: it may be changed once Apply has returned.
@@ -220,7 +223,7 @@ func (e *Engine) putSettings(s subject, sequence uint64, m *ringfencev1.Settings
 	if err := checkSettings(m); err != nil {
 		return err
 	}
-	e.takeSettings(settings{message: m, sequence: sequence, legacy: m.GetClusterMode() == "legacy",
+	e.takeSettings(settings{message: m, sequence: sequence, legacy: m.GetClusterMode() == "legacy", unpaired: m.GetClusterMode() == "unpair",
 		perWorkload: m.PolicyLabelSetEnable != nil && !m.GetPolicyLabelSetEnable(), noDegraded: m.GetDisableDegradedMode(),
 		fail: m.GetDegradedModePolicyFail(), start: m.GetStartPolicy()})
 	return nil
@@ -252,6 +255,9 @@ func (e *Engine) takeSettings(next settings) {
 		for set := range e.provision.ruleSets() {
 			set.invalidate(e)
 		}
+	}
+	if before.unpaired != next.unpaired {
+		e.relabelAll()
 	}
 	if before.perWorkload != next.perWorkload {
 		e.cluster.pods.all(func(p *pod) {

@@ -239,7 +239,7 @@ func (g *generator) acknowledgement() entry {
 }
 
 func (g *generator) settings() entry {
-	s := &pb.Settings{ClusterId: "c", ClusterMode: pick(g, []string{"", "clas", "legacy", "legacy", "migrateClasToLegacy"}),
+	s := &pb.Settings{ClusterId: "c", ClusterMode: pick(g, []string{"", "clas", "legacy", "legacy", "migrateClasToLegacy", "unpair"}),
 		DegradedModePolicyFail: pb.DegradedModePolicyFail(g.IntN(4)), DisableDegradedMode: g.chance(20),
 		NetworkType: pb.NetworkType(g.IntN(3)), StartPolicy: pb.EnforcementMode(g.IntN(5))}
 	if g.chance(60) {

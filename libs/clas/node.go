@@ -325,7 +325,7 @@ func (e *Engine) identifyNode(id *identity, n *node) (mode ringfencev1.Enforceme
 	id.reset()
 	host := e.hostOf(n)
 	profile := e.console.pairingInForce()
-	if !n.exists() || host == nil && profile == nil {
+	if !n.exists() || host == nil && profile == nil || e.settings.unpaired {
 		return mode, false
 	}
 	e.mapLabels(id, e.labelMap.nodes, n.labels)

@@ -66,7 +66,7 @@ func must() map[string][]string {
 		"actors":      {"pod", "node", "service", "external"},
 		"standing":    {"open", "closed", "computed", "none", "like a known one", "known", "console is up", "no sandbox"},
 		"happenings":  {"flush", "check", "restart", "repeat"},
-		"worlds": {"label sets off", "legacy", "exposed ports", "features", "signatures", "torn signatures", "host network", "address lost",
+		"worlds": {"label sets off", "legacy", "unpaired", "exposed ports", "features", "signatures", "torn signatures", "host network", "address lost",
 			"unmanaged node", "plan without a node", "backends refused", "missing"},
 	}
 }
@@ -411,6 +411,7 @@ func (x *trial) countWorld(o *oracle) {
 	for name, is := range map[string]bool{
 		"label sets off": !o.byLabelSet(),
 		"legacy":         o.settings.GetClusterMode() == "legacy",
+		"unpaired":       o.unpaired(),
 		"host network":   slices.ContainsFunc(o.pods, func(f logged) bool { return f.fact.GetPod().GetHostNetwork() }),
 		"unmanaged node": slices.ContainsFunc(o.nodes, func(f logged) bool { _, managed := o.nodeManaged(f.fact.GetNode()); return !managed }),
 	} {

@@ -95,8 +95,14 @@ func (o *oracle) mapLabels(entries []*pb.LabelMapping, kubernetes map[string]str
 
 func carriesKey(labels map[string]string, key string) bool { _, there := labels[key]; return there }
 
+// unpaired tells whether the cluster leaves the console: then nothing in it is managed.
+func (o *oracle) unpaired() bool { return o.settings.GetClusterMode() == "unpair" }
+
 // profile is the latest of the namespace, else the latest default one.
 func (o *oracle) profile(namespace string) *pb.ContainerWorkloadProfile {
+	if o.unpaired() {
+		return &pb.ContainerWorkloadProfile{}
+	}
 	for _, want := range []string{namespace, ""} {
 		best := latest(o.facts, func(f logged) bool {
 			p := f.fact.GetContainerWorkloadProfile()
@@ -233,6 +239,9 @@ func (o *oracle) pairing() *pb.PairingProfile {
 
 // nodeManaged tells whether a node is managed, and in which mode.
 func (o *oracle) nodeManaged(n *pb.Node) (pb.EnforcementMode, bool) {
+	if o.unpaired() {
+		return specified(pb.EnforcementMode_ENFORCEMENT_MODE_UNSPECIFIED), false
+	}
 	if host := o.host(n); host != nil {
 		return specified(host.GetEnforcementMode()), true
 	}

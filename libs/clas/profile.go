@@ -144,8 +144,11 @@ func (e *Engine) ruled(ns *namespace) {
 // invalidate is called when a label that the profile names comes, goes or changes.
 func (p *profile) invalidate(e *Engine) { e.ruled(e.cluster.namespace(p.namespace)) }
 
-// profileOf gives the profile of a namespace: its own, else the default one.
+// profileOf gives the profile of a namespace: its own, else the default one, and none in a cluster that leaves the console.
 func (e *Engine) profileOf(ns *namespace) *profile {
+	if e.settings.unpaired {
+		return unmanaged
+	}
 	if ns.profile != nil {
 		return ns.profile
 	}

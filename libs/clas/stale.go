@@ -271,6 +271,8 @@ type settings struct {
 	message                         *ringfencev1.Settings
 	sequence                        uint64
 	perWorkload, legacy, noDegraded bool
-	fail                            ringfencev1.DegradedModePolicyFail
-	start                           ringfencev1.EnforcementMode
+	// unpaired: the cluster leaves the console, and nothing in it is managed any more.
+	unpaired bool
+	fail     ringfencev1.DegradedModePolicyFail
+	start    ringfencev1.EnforcementMode
 }

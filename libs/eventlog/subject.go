@@ -64,9 +64,9 @@ func AcknowledgedSubject(id string) string { return "facts.pce.kubernetes_worklo
 // SyncedSubject names the facts by which a producer says that it is in sync.
 func SyncedSubject(producer string) string { return "facts.ctl.synced." + Token(producer) }
 
-// AliveSubject names the messages by which a producer says that it is there. They are not stored; "*" stands for all.
+// AliveSubject names the messages by which a producer says that it is there. They are not stored; ">" stands for all.
 func AliveSubject(producer string) string {
-	if producer == "*" {
+	if producer == ">" {
 		return alivePrefix + producer
 	}
 	return alivePrefix + Token(producer)

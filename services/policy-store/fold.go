@@ -52,6 +52,7 @@ type folder struct {
 	measured  <-chan float64 // gives syncs once
 	syncs     float64        // a second, of the log's disk; 0 while it is not known
 	churn     churn
+	silence   *bridgeSilence
 	toldShort bool
 	capacity  atomic.Pointer[Capacity] // for queries
 }
@@ -67,12 +68,18 @@ func (h *host) fold(ctx context.Context, nc *nats.Conn, log *eventlog.Log, publi
 		log: log, zlog: h.log, metrics: h.metrics, keeper: k, engine: engine,
 		out: newPublisher(log, h.log, h.metrics, published), known: k.last,
 		measured: h.measureDisk(), saveMemory: h.saveMemory,
+		silence: newBridgeSilence(h.cfg.BridgeSilentAfter),
 	}
 	deaf, err := f.out.settlement.listen(nc)
 	if err != nil {
 		return fmt.Errorf("listen to the nodes' status: %w", err)
 	}
 	defer deaf()
+	mute, err := f.silence.listen(nc)
+	if err != nil {
+		return err
+	}
+	defer mute()
 	if head := published.Head.GetVersion(); head.GetIncarnation() == log.Incarnation() {
 		f.known = max(f.known, head.GetSequence())
 	}
@@ -191,6 +198,7 @@ func (f *folder) loop(ctx context.Context, events <-chan event) error {
 			}
 		case <-heartbeat.C:
 			f.beat(ctx)
+			f.noticeSilence(ctx)
 			if f.live {
 				f.saveMemory()
 			}

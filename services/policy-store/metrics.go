@@ -19,6 +19,7 @@ type metrics struct {
 	inSync     prometheus.Gauge
 	snapshots  *prometheus.CounterVec
 	starts     prometheus.Counter
+	silences   prometheus.Counter
 	syncs      prometheus.Gauge
 	churn      prometheus.Gauge
 	history    prometheus.Gauge
@@ -50,6 +51,7 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 		history:    gauge("history_hours", "Hours of history that the log holds at that rate."),
 		scrubbed:   gauge("log_scrubbed_timestamp_seconds", "When all files of the log were last read through, while it was served; 0 before the first time."),
 		damage:     counter("log_damaged_files_total", "Files that were damaged while the log was served, for each of which it was started anew."),
+		silences:   counter("bridge_silences_total", "Times that pce-bridge was not heard of, and the console counted as away therefore."),
 		starts:     counter("log_starts_total", "Starts of the log server."),
 		graced:     counter("expired_tokens_taken_total", "Clients let in with an expired token because the cluster's keys could not be fetched. Alarm on any."),
 		withdrawn:  counter("connections_withdrawn_total", "Connections that were ended because the pod of their token was gone."),
@@ -64,7 +66,7 @@ func newMetrics(r *prometheus.Registry, server func() (bytes, connections float6
 			Namespace: "ringfence", Subsystem: "policy_store", Name: "clients_refused_total", Help: "Clients that were not let in, by reason.",
 		}, []string{"reason"}),
 	}
-	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.latency, m.snapshots, m.syncs, m.churn, m.history, m.refused, m.graced, m.withdrawn, m.scrubbed, m.damage,
+	r.MustRegister(m.facts, m.foldErrors, m.garbage, m.windows, m.retries, m.sequence, m.window, m.inSync, m.starts, m.silences, m.latency, m.snapshots, m.syncs, m.churn, m.history, m.refused, m.graced, m.withdrawn, m.scrubbed, m.damage,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_bytes", Help: "Bytes that the log takes."},
 			func() float64 { b, _ := server(); return b }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "ringfence", Subsystem: "policy_store", Name: "log_connections", Help: "Clients that are connected to the log."},

@@ -31,7 +31,7 @@ func publishable(inboxes []string) []string {
 		"policy.window", "policy.head", "policy.namespaces", "policy.set.x", "policy.set.x.1", "policy.workload.x", "policy",
 		"plan.node-1", "plan.node-2", "plan.node-1.x", "snap.1.0", "snap.1.done",
 		"status.node-1", "status.node-2", "status.node-1.x", "status", "flows.node-1", "flows.node-2", "flows.node-1.x",
-		"query.status", "query.explain", "query", "_INBOX", "_R_.x", "$SRV.PING", "$SRV.INFO.ringfence-policy-store", "$SYS.REQ.SERVER.PING",
+		"query.status", "query.explain", "query", "alive.pce-bridge", "alive.watcher", "alive", "_INBOX", "_R_.x", "$SRV.PING", "$SRV.INFO.ringfence-policy-store", "$SYS.REQ.SERVER.PING",
 		"$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER.N.KICK", "$SYS.REQ.SERVER.N.RELOAD", "$SYS.REQ.USER.AUTH",
 		"$SYS.REQ.ACCOUNT.PING.CONNZ", "$JS.ACK.FACTS.c.1.1.1.1.1", "$JS.FC.FACTS.c.x", "$JSC.R.x", "$NRG.x", "$KV.x.y",
 		"$JS.SNAPSHOT.ACK.FACTS.someone", "$JS.SNAPSHOT.RESTORE.FACTS.someone",
@@ -71,7 +71,7 @@ func publishable(inboxes []string) []string {
 func listenable(inboxes []string) []string {
 	all := []string{
 		">", "*", "*.>", "facts.>", "facts.k8s.pod.shop.web", "policy.>", "policy.*", "policy.window", "policy.head", "policy.set.x",
-		"plan.>", "plan.*", "plan.node-1", "plan.node-2", "*.node-1", "status.>", "status.*", "status.node-1", "status.node-2", "flows.>", "flows.*", "flows.node-1",
+		"plan.>", "plan.*", "plan.node-1", "plan.node-2", "*.node-1", "status.>", "alive.>", "alive.*", "alive.pce-bridge", "status.*", "status.node-1", "status.node-2", "flows.>", "flows.*", "flows.node-1",
 		"snap.>", "query.>", "query.*", "query.status", "query.explain", "$SRV.>", "$SRV.PING", "$JS.>", "$JS.API.>", "$JS.API.STREAM.INFO.FACTS",
 		"$JS.EVENT.>", "$JS.ACK.>", "$SYS.>", "_INBOX.>", "_INBOX.*", "_INBOX.*.*", "_INBOX.*.>", "_R_.>", "_GR_.>", "$KV.>",
 		"$SYS.REQ.USER.AUTH", "$SYS.ACCOUNT.>",
@@ -140,15 +140,15 @@ func parties(s *secured) []party {
 		},
 		{
 			name: "pce-bridge", client: s.service(access.PceBridge), inbox: "_INBOX.pce-bridge",
-			publish: slices.Concat(reads("FACTS"), reads("STATUS"), snapshots, []string{
-				"facts.pce.>", "facts.ctl.settings", "facts.ctl.link", "facts.ctl.synced.pce-bridge", "facts.ctl.epoch.pce-bridge",
+			publish: slices.Concat(reads("FACTS"), reads("STATUS"), reads("FLOWS"), snapshots, []string{
+				"alive.pce-bridge", "facts.pce.>", "facts.ctl.settings", "facts.ctl.link", "facts.ctl.synced.pce-bridge", "facts.ctl.epoch.pce-bridge",
 			}),
 		},
 		enforcer("node-1"), enforcer("node-2"), enforcer("node.with.dots"), person(), person(),
 		{
 			name: "policy-store", client: own("policy-store", keyStore), inbox: "_INBOX.policy-store",
-			publish: []string{"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*", "$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>", "$JS.API.INFO", "$JS.SNAPSHOT.>"},
-			listen:  []string{"query.>", "$SRV.>", "status.>"},
+			publish: []string{"policy.>", "plan.*", "snap.>", "facts.ctl.epoch.*", "facts.ctl.link", "$JS.API.STREAM.>", "$JS.API.CONSUMER.>", "$JS.API.DIRECT.GET.>", "$JS.API.INFO", "$JS.SNAPSHOT.>"},
+			listen:  []string{"query.>", "$SRV.>", "status.>", "alive.>"},
 		},
 	}
 	if s.host.keys != nil { // what else policy-store is, to an external cluster

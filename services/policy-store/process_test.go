@@ -40,6 +40,7 @@ type childConfig struct {
 	Storage          int64
 	SnapshotFacts    uint64
 	Scrub            time.Duration
+	Silence          time.Duration
 }
 
 func TestMain(m *testing.M) {
@@ -67,7 +68,7 @@ func runChild(spec string) int {
 	host.Move, host.NATSMode = c.Move, cmp.Or(c.Mode, host.NATSMode)
 	err := Run(ctx, Config{
 		Config: service.Config{LogLevel: "info", LogURL: c.External + c.From, HTTPAddress: c.HTTPAddress}, External: host, Mirror: c.Mirror, Security: Security{TLSCertFile: c.Cert, TLSKeyFile: c.Key}, Listen: c.Listen, StoreDir: c.StoreDir, StagingDir: c.StagingDir, StorageGi: 1, storage: c.Storage,
-		SnapshotFacts: c.SnapshotFacts, SnapshotInterval: time.Hour, ScrubInterval: c.Scrub,
+		SnapshotFacts: c.SnapshotFacts, SnapshotInterval: time.Hour, ScrubInterval: c.Scrub, BridgeSilentAfter: c.Silence,
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

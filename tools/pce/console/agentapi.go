@@ -37,10 +37,15 @@ func (c *Console) agentAPI() {
 	c.agentRoute("GET agent/v1/changes", c.changes)
 	c.agentRoute("PUT agent/v1/labels/bulk_create", c.createReportedLabels)
 	c.agentRoute("PUT agent/v1/label_map", c.reportLabelMap)
+	c.agentRoute("PUT agent/v1/hosts/bulk_update", c.reportHosts)
+	c.agentRoute("PUT agent/v1/hosts/bulk_delete", c.deleteHosts)
+	c.agentRoute("PUT agent/v1/services/bulk_update", c.reportServices)
+	c.agentRoute("PUT agent/v1/services/bulk_delete", c.deleteServices)
 	c.agentRoute("PUT agent/v1/container_workloads/bulk_update", c.reportContainers)
 	c.agentRoute("PUT agent/v1/container_workloads/bulk_delete", c.deleteContainers)
 	c.agentRoute("PUT agent/v1/events/bulk_create", c.reportEvents)
 	c.agentRoute("PUT agent/v1/traffic_flows/bulk_create", c.reportFlows)
+	c.agentRoute("GET agent/v1/traffic_flows/last", c.lastFlows)
 	c.agentRoute("PUT security_policy_applied", c.policyApplied)
 	c.agentRoute("PUT security_policy_acks", c.policyAcks)
 }
@@ -101,6 +106,9 @@ func (c *Console) reportCluster(r request) (response, error) {
 		set("clas_mode", strings.EqualFold(d.ClusterMode, "clas")).set("kubelink_version", d.KubelinkVersion).set("nodes", d.Nodes).
 		set("component_versions", d.Components)
 	err := c.store.write(r.Context(), r.who.href, "container_cluster.update", func(t *transaction) error {
+		if before := t.state.get(tableClusters, r.who.cluster).Doc; before["errors"] != nil {
+			fields = fields.set("errors", withoutErrorsOf(before, d.Nodes))
+		}
 		t.updateReported(r.who.cluster, fields)
 		return nil
 	})
@@ -184,7 +192,7 @@ func nameOf(namespace, kind, name string) string { return namespace + "/" + kind
 
 func documentOf(w pce.KubernetesWorkload) document {
 	return document{}.set("name", w.Name).set("kind", w.Kind).set("namespace", w.Namespace).set("metadata", w.Metadata).
-		set("interfaces", orEmpty(w.Interfaces))
+		set("interfaces", orEmpty(w.Interfaces)).set(mappedField, orEmpty(bareLabels(w.Labels)))
 }
 
 func bulkCreate(b *bulkEdit, w pce.KubernetesWorkload) pce.BulkResult {
@@ -211,7 +219,7 @@ func bulkUpdate(b *bulkEdit, w pce.KubernetesWorkload) pce.BulkResult {
 	if r == nil {
 		return missing(w.Href)
 	}
-	b.updateWhereNew(tableWorkloads, id, document{}.set("metadata", w.Metadata).set("interfaces", orEmpty(w.Interfaces)))
+	b.updateWhereNew(tableWorkloads, id, documentOf(w).only([]string{"metadata", "interfaces", mappedField}))
 	return pce.BulkResult{Href: w.Href, Status: "updated"}
 }
 

@@ -190,9 +190,12 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, answer response)
 	_, _ = w.Write(encoded) // the client hung up: nothing to do
 }
 
+// body reads the request's body.
+func (r request) body() ([]byte, error) { return io.ReadAll(r.Body) }
+
 // document reads the request's body as an object.
 func (r request) document() (document, error) {
-	body, err := io.ReadAll(r.Body)
+	body, err := r.body()
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +204,7 @@ func (r request) document() (document, error) {
 
 // decode reads the request's body into out.
 func (r request) decode(out any) error {
-	body, err := io.ReadAll(r.Body)
+	body, err := r.body()
 	if err != nil {
 		return err
 	}

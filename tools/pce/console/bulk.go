@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 
 	"github.com/ringfence/ringfence/libs/pce"
@@ -102,7 +101,7 @@ func outcome(item bulkItem, done string) (any, error) {
 
 // documents reads a body of one document or a list of at most as many as a bulk call takes.
 func (r request) documents(k kind) ([]document, error) {
-	body, err := io.ReadAll(r.Body)
+	body, err := r.body()
 	if err != nil {
 		return nil, err
 	}

@@ -102,13 +102,13 @@ func (c *Console) items(s *state, k kind, r request, choose chooses, limit int) 
 	if err != nil {
 		return nil, 0, err
 	}
-	records := s.tables[at.table]
+	ids := s.ids(at.table)
 	if at.kind.owner != "" {
-		records = s.owned(at.table, at.owner)
+		ids = ordered(s.owned(at.table, at.owner))
 	}
 	items = []rendered{}
-	for _, id := range ordered(records) {
-		if o := records[id]; !at.shows(o, r) || !choose(view{s, c.agents}, o) {
+	for _, id := range ids {
+		if o := s.get(at.table, id); !at.shows(o, r) || !choose(view{s, c.agents}, o) {
 			continue
 		}
 		if total++; total <= limit {
@@ -131,7 +131,9 @@ func (at place) shows(o *record, r request) bool {
 }
 
 // async tells whether the asker wants a job.
-func (r request) async() bool { return slices.Contains(r.Header.Values("Prefer"), "respond-async") }
+func (r request) async() bool {
+	return slices.ContainsFunc(r.Header.Values("Prefer"), func(v string) bool { return strings.Contains(v, "respond-async") })
+}
 
 // limit is how many objects are to be answered with.
 func (r request) limit() (int, error) {
@@ -336,6 +338,7 @@ func (at place) change(t *transaction, id string, change document) error {
 	if err := at.editable(o, id); err != nil {
 		return err
 	}
+	change = at.withoutReadRules(t.state, id, change)
 	doc, err := at.validate(t, id, o.Doc.merge(at.inDraft(change)), o.Doc)
 	if err != nil {
 		return err
@@ -403,7 +406,7 @@ func (at place) removable(s *state, o *record, id string, force bool) error {
 	if at.kind.table == tableMachines && s.venOf(id) != "" {
 		return refuse(http.StatusNotAcceptable, "workload_is_managed", "%s has an agent; unpair it", hrefOf(at.table, id, ""))
 	}
-	if err := at.editable(o, id); err != nil || force {
+	if err := at.editable(o, id); err != nil || (force && at.version == "") {
 		return err
 	}
 	return s.checkUnused(at.kind, hrefOf(at.table, id, at.owner), at.version == "")
@@ -418,6 +421,9 @@ func (at place) removeNow(t *transaction, id string) {
 	case tableClusters:
 		for _, machine := range ordered(t.state.owned(tableMachines, id)) {
 			t.unpair(machine)
+		}
+		for _, service := range ordered(t.state.owned(activeTables+tableVirtual, id)) {
+			t.removeClusterService(service)
 		}
 	}
 	for _, table := range belongings[at.kind.table] {

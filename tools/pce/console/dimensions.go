@@ -10,16 +10,16 @@ import (
 )
 
 // builtinDimensions are the keys that every organisation has. Their ids are the keys.
-var builtinDimensions = []pce.LabelDimension{
-	{Key: "role", DisplayName: "Role"}, {Key: "app", DisplayName: "Application"},
-	{Key: "env", DisplayName: "Environment"}, {Key: "loc", DisplayName: "Location"},
+var builtinDimensions = []struct{ key, name, initial string }{
+	{"role", "Role", "R"}, {"app", "Application", "A"}, {"env", "Environment", "E"}, {"loc", "Location", "L"},
 }
 
 // builtIn puts what exists before the first edit: the built-in label dimensions and the firewall settings.
 func (s *state) builtIn() {
 	for i, d := range builtinDimensions {
-		s.put(tableDimensions, d.Key, builtInRecord(time.UnixMilli(int64(i)).UTC(),
-			document{}.set("key", d.Key).set("display_name", d.DisplayName)))
+		doc := document{}.set("key", d.key).set("display_name", d.name).
+			set("display_info", map[string]string{"icon": d.key, "initial": d.initial, "display_name_plural": d.name + "s"})
+		s.put(tableDimensions, d.key, builtInRecord(time.UnixMilli(int64(i)).UTC(), doc))
 	}
 	settings := builtInRecord(time.UnixMilli(0).UTC(), document{}.otherwise(firewallDefaults))
 	s.put(draftTables+tableFirewall, firewallID, settings)
@@ -77,7 +77,7 @@ func (s *state) dimensionUse(key string) map[string]bool {
 // checkDimensionGone refuses the removal of a dimension that is built in or in use.
 func (s *state) checkDimensionGone(id string, r *record) error {
 	key := r.Doc.text("key")
-	if r.CreatedBy == builtinAuthor {
+	if id == key { // those of the others are UUIDs
 		return refuse(http.StatusNotAcceptable, "label_dimension_is_built_in", "%s of key %q is built in", hrefOf(tableDimensions, id, ""), key)
 	}
 	for kind, used := range s.dimensionUse(key) {

@@ -67,11 +67,28 @@ func (d document) otherwise(values map[string]any) document {
 
 // text is the value of a string field, or "" where it is something else.
 func (d document) text(field string) string {
+	if plain, ok := unescaped(d[field]); ok {
+		return plain
+	}
 	var s string
 	if json.Unmarshal(d[field], &s) != nil {
 		return ""
 	}
 	return s
+}
+
+// unescaped reads a JSON string of ASCII without escapes, which nearly all are, without the cost of a decoder.
+func unescaped(value []byte) (string, bool) {
+	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		return "", false
+	}
+	inner := value[1 : len(value)-1]
+	for _, b := range inner {
+		if b == '\\' || b == '"' || b >= 0x80 {
+			return "", false
+		}
+	}
+	return string(inner), true
 }
 
 // ref is the href of a field that refers to an object, or "".

@@ -47,6 +47,11 @@ func (c *Console) reportFlows(r request) (response, error) {
 	return ok(pce.FlowReceipt{Received: len(upload.Flows), Failed: len(upload.Flows) - len(flows)}), nil
 }
 
+// lastFlows tells a cluster which of its batches is the newest, so that after a restart it knows where to go on.
+func (c *Console) lastFlows(r request) (response, error) {
+	return ok(map[string]string{"batch": c.traffic.Last(r.who.cluster)}), nil
+}
+
 // uploadFlows takes flows from people: lines of source, destination, port and protocol number. They count as seen now.
 func (c *Console) uploadFlows(r request) (response, error) {
 	lines := bufio.NewScanner(r.Body)

@@ -1,10 +1,17 @@
 package console
 
-import "strings"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
 
 // index finds records by what they hold, so that neither a write nor a list scans a table for every object. It follows
 // every put and drop of the state; records are immutable, so what was indexed is what is removed again.
 type index struct {
+	// order are the ids of a table in the order in which it is listed.
+	order map[string][]string
 	// owned are the ids of a table's records by their owner.
 	owned map[ownerKey]map[string]*record
 	// found are the ids of records by the values of a tuple of their fields.
@@ -47,7 +54,7 @@ var tuples = map[string][][]string{
 }
 
 func newIndex() index {
-	return index{owned: map[ownerKey]map[string]*record{}, found: map[lookup]map[string]bool{}, users: map[string]map[key]bool{}}
+	return index{order: map[string][]string{}, owned: map[ownerKey]map[string]*record{}, found: map[lookup]map[string]bool{}, users: map[string]map[key]bool{}}
 }
 
 func lookupOf(table string, r *record, fields []string) lookup {
@@ -78,7 +85,18 @@ func lookups(table string, r *record) []lookup {
 	return all
 }
 
-func (x *index) add(table, id string, r *record) {
+// add takes in a record that has just been put in its table.
+func (x *index) add(t map[string]*record, table, id string) {
+	r, list := t[id], x.order[table]
+	at := len(list) // nearly always: ids grow
+	if at > 0 && compare(t, list[at-1], id) > 0 {
+		at, _ = slices.BinarySearchFunc(list, id, func(a, b string) int { return compare(t, a, b) })
+	}
+	x.order[table] = slices.Insert(list, at, id)
+	x.link(table, id, r)
+}
+
+func (x *index) link(table, id string, r *record) {
 	at := ownerKey{table, r.Owner}
 	if x.owned[at] == nil {
 		x.owned[at] = map[string]*record{}
@@ -92,7 +110,16 @@ func (x *index) add(table, id string, r *record) {
 	}
 }
 
-func (x *index) remove(table, id string, r *record) {
+// remove forgets a record that is still in its table.
+func (x *index) remove(t map[string]*record, table, id string) {
+	list := x.order[table]
+	if at, found := slices.BinarySearchFunc(list, id, func(a, b string) int { return compare(t, a, b) }); found {
+		x.order[table] = slices.Delete(list, at, at+1)
+	}
+	x.unlink(table, id, t[id])
+}
+
+func (x *index) unlink(table, id string, r *record) {
 	at := ownerKey{table, r.Owner}
 	if delete(x.owned[at], id); len(x.owned[at]) == 0 {
 		delete(x.owned, at)
@@ -116,4 +143,21 @@ func withdraw[K, V comparable](sets map[K]map[V]bool, at K, member V) {
 	if delete(sets[at], member); len(sets[at]) == 0 {
 		delete(sets, at)
 	}
+}
+
+// compare puts the ids of a table in the order of their numbers or, where they are UUIDs, of their creation.
+func compare(t map[string]*record, a, b string) int {
+	x, y := t[a], t[b]
+	switch {
+	case x.number != y.number:
+		return cmp.Compare(x.number, y.number)
+	case !x.CreatedAt.Equal(y.CreatedAt):
+		return x.CreatedAt.Compare(y.CreatedAt)
+	default:
+		return strings.Compare(a, b)
+	}
+}
+
+func ordered(t map[string]*record) []string {
+	return slices.SortedFunc(maps.Keys(t), func(a, b string) int { return compare(t, a, b) })
 }

@@ -97,7 +97,7 @@ var (
 	}
 	ruleSets = kind{
 		table: tableRuleSets, event: "rule_set", exact: external, substring: named,
-		filters: map[string]filter{"enabled": byFlag("enabled"), "labels": byScope}, reported: []string{"ip_tables_rules"}, check: checkRuleSet,
+		filters: map[string]filter{"enabled": byFlag("enabled"), "labels": byScope}, reported: []string{"ip_tables_rules", "rule_count"}, check: checkRuleSet,
 	}
 	rules     = kind{table: tableRules, event: "sec_rule", owner: "rule_set", exact: external, check: checkRule}
 	denyRules = kind{table: tableDenyRules, event: "deny_rule", owner: "rule_set", exact: external, check: checkRule}

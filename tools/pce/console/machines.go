@@ -1,6 +1,7 @@
 package console
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -98,16 +99,20 @@ func checkInterface(i pce.Interface) error {
 	return nil
 }
 
-// decorateMachine adds the labels by name, and of a managed workload its agent.
+// decorateMachine adds the labels by name and, of a managed workload, its agent.
 func (s *state) decorateMachine(out rendered, id string, r *record, agents *agents) {
-	out["labels"] = s.namedLabels(r.Doc)
-	out["interfaces"] = interfacesOf(r.Doc)
+	out["labels"], out["interfaces"] = s.namedLabels(r.Doc), interfacesOf(r.Doc)
+	agent := rendered{"config": rendered{
+		"mode": legacyMode(r.Doc.text("enforcement_mode")), "log_traffic": r.Doc.text("visibility_level") != "flow_off",
+		"visibility_level": r.Doc.text("visibility_level"), "security_policy_update_mode": "adaptive",
+	}}
+	out["agent"] = agent
 	if r.Owner == "" {
 		return
 	}
 	out["container_cluster"] = s.clusterRef(r.Owner)
 	if ven := s.venOf(id); ven != "" {
-		s.decorateManaged(out, r, ven, agents)
+		s.decorateManaged(out, agent, r, ven, agents)
 	}
 }
 
@@ -129,22 +134,17 @@ func interfacesOf(doc document) []map[string]any {
 }
 
 // decorateManaged adds what the VEN knows, in both of the forms that clients read: agent and ven.
-func (s *state) decorateManaged(out rendered, r *record, ven string, agents *agents) {
+func (s *state) decorateManaged(out, agent rendered, r *record, ven string, agents *agents) {
 	v := s.get(tableVENs, ven)
 	out["online"] = agents.online(r.Owner)
 	out["ven"] = map[string]any{
 		"href": hrefOf(tableVENs, ven, ""), "name": orNull(v.Doc.text("name")), "hostname": orNull(v.Doc.text("hostname")),
 		"status": v.Doc.text("status"),
 	}
-	out["agent"] = map[string]any{
+	maps.Copy(agent, rendered{
 		"href": org + "/agents/" + ven, "type": "Host", "unpair_allowed": true, "active_pce_fqdn": nil, "target_pce_fqdn": nil,
-		"secure_connect": map[string]string{"matching_issuer_name": ""},
-		"config": map[string]any{
-			"mode": legacyMode(r.Doc.text("enforcement_mode")), "log_traffic": r.Doc.text("visibility_level") != "flow_off",
-			"visibility_level": r.Doc.text("visibility_level"), "security_policy_update_mode": "adaptive",
-		},
-		"status": s.venStatus(v, agents),
-	}
+		"secure_connect": map[string]string{"matching_issuer_name": ""}, "status": s.venStatus(v, agents),
+	})
 }
 
 // venStatus is what a VEN says of itself, in the words of a workload's agent.status; what it never said is null.

@@ -148,7 +148,7 @@ func (c *Console) reportEvents(r request) (response, error) {
 	results := make([]pce.BulkResult, len(items))
 	var taken []event
 	for i, item := range items {
-		e, err := c.eventOf(r, item)
+		e, err := eventOf(r.who.cluster, c.store.now(), item)
 		if err != nil {
 			results[i] = refusedItem("", err)
 			continue
@@ -160,7 +160,7 @@ func (c *Console) reportEvents(r request) (response, error) {
 }
 
 // eventOf checks a cluster's event. Its UUID follows from what the cluster calls it, so that a second report is known.
-func (c *Console) eventOf(r request, a pce.AgentEvent) (event, error) {
+func eventOf(cluster string, now time.Time, a pce.AgentEvent) (event, error) {
 	at, err := time.Parse(time.RFC3339, a.Timestamp)
 	switch {
 	case a.ID == "" || len(a.ID) > 200:
@@ -176,11 +176,11 @@ func (c *Console) eventOf(r request, a pce.AgentEvent) (event, error) {
 	case len(a.Message) > valueShown || len(a.Node) > 253:
 		return event{}, invalid("message", "message or node is too long")
 	}
-	if now := c.store.now(); at.After(now) { // a clock that is ahead must not pin its event to the top
+	if at.After(now) { // a clock that is ahead must not pin its event to the top
 		at = now
 	}
 	return event{
-		ID: uuidFrom(r.who.cluster + "/" + a.ID), Kind: a.Type, At: at.UTC(), Author: r.who.href, Node: a.Node,
+		ID: uuidFrom(cluster + "/" + a.ID), Kind: a.Type, At: at.UTC(), Author: hrefOf(tableClusters, cluster, ""), Node: a.Node,
 		Severity: a.Severity, Status: a.Status, Message: a.Message,
 	}, nil
 }

@@ -138,9 +138,13 @@ func (c change) after(table, id, owner string) *record {
 func (c change) missing(r *record) string {
 	for _, href := range r.refs {
 		table, id, ok := tableOf(href)
-		if ok && strings.HasPrefix(table, draftTables) && c.after(strings.TrimPrefix(table, draftTables), id, "") == nil {
-			return href
+		if !ok || !strings.HasPrefix(table, draftTables) || c.after(strings.TrimPrefix(table, draftTables), id, "") != nil {
+			continue
 		}
+		if table == draftTables+tableVirtual && c.get(table, id) == nil && c.get(activeTables+tableVirtual, id) == nil {
+			continue // a cluster's, whose Service is gone: that must not keep everything else from being provisioned
+		}
+		return href
 	}
 	return ""
 }

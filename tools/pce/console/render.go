@@ -123,9 +123,7 @@ func orNull(text string) any {
 // else the annotation where such a label exists and the profile's restriction, if any, has it.
 func (s *state) decorateWorkload(out rendered, r *record) {
 	profile := s.profileOf(r.Owner, r.Doc.text("namespace"))
-	out["container_cluster"] = map[string]string{
-		"href": hrefOf(tableClusters, r.Owner, ""), "name": s.get(tableClusters, r.Owner).Doc.text("name"),
-	}
+	out["container_cluster"] = s.clusterRef(r.Owner)
 	out["labels"] = s.labelsOf(profile, r.Doc)
 	out["enforcement_mode"], out["visibility_level"] = pce.ModeIdle, profile.VisibilityLevel
 	if profile.Managed != nil && *profile.Managed {
@@ -158,11 +156,35 @@ func (s *state) labelsOf(profile pce.ContainerWorkloadProfile, doc document) []p
 		return found
 	}
 	for _, key := range s.keys() {
-		if l, ok := s.labelFor(key, profile, meta.Annotations["com.illumio."+key]); ok {
+		if l, ok := s.mappedLabel(key, doc); ok {
+			found = append(found, l)
+		} else if l, ok := s.labelFor(key, profile, meta.Annotations["com.illumio."+key]); ok {
 			found = append(found, l)
 		}
 	}
 	return found
+}
+
+// mappedLabel is the label of a key that the cluster's LabelMap gives, which stands before all else.
+func (s *state) mappedLabel(key string, doc document) (pce.Label, bool) {
+	var mapped []pce.Label
+	if doc[mappedField] == nil || json.Unmarshal(doc[mappedField], &mapped) != nil {
+		return pce.Label{}, false
+	}
+	for _, l := range mapped {
+		if l.Key == key {
+			return s.labelNamed(key, l.Value)
+		}
+	}
+	return pce.Label{}, false
+}
+
+// labelNamed is the label of a key and a value.
+func (s *state) labelNamed(key, value string) (pce.Label, bool) {
+	for id := range s.index.found[lookupOf(tableLabels, &record{Doc: labelOf(key, value)}, []string{"key", "value"})] {
+		return pce.Label{Href: hrefOf(tableLabels, id, ""), Key: key, Value: value}, true
+	}
+	return pce.Label{}, false
 }
 
 func (s *state) labelFor(key string, profile pce.ContainerWorkloadProfile, annotation string) (pce.Label, bool) {
@@ -186,10 +208,8 @@ func (s *state) labelFor(key string, profile pce.ContainerWorkloadProfile, annot
 	if annotation == "" {
 		return pce.Label{}, false
 	}
-	for id := range s.index.found[lookupOf(tableLabels, &record{Doc: labelOf(key, annotation)}, []string{"key", "value"})] {
-		return pce.Label{Href: hrefOf(tableLabels, id, ""), Key: key, Value: annotation}, allowed(hrefOf(tableLabels, id, ""))
-	}
-	return pce.Label{}, false
+	l, there := s.labelNamed(key, annotation)
+	return l, there && allowed(l.Href)
 }
 
 func labelOf(key, value string) document { return document{}.set("key", key).set("value", value) }

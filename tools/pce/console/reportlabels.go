@@ -14,27 +14,28 @@ func (c *Console) createReportedLabels(r request) (response, error) {
 	}
 	results := make([]pce.BulkResult, len(items))
 	err := c.store.write(r.Context(), r.who.href, "container_cluster.labels_bulk_create", func(t *transaction) error {
-		known := t.state.labelIDs()
 		for i, item := range items {
-			results[i] = t.ensureLabel(known, item)
+			results[i] = t.ensureLabel(item)
 		}
 		return nil
 	})
 	return ok(results), err
 }
 
-// labelIDs finds labels by "<key>/<value>".
-func (s *state) labelIDs() map[string]string {
-	ids := make(map[string]string, len(s.tables[tableLabels]))
-	for id, r := range s.tables[tableLabels] {
-		ids[r.Doc.text("key")+"/"+r.Doc.text("value")] = id
+// labelID finds a label, one that the same edit makes included; "" where there is none.
+func (t *transaction) labelID(key, value string) string {
+	at := lookupOf(tableLabels, &record{Doc: labelOf(key, value)}, []string{"key", "value"})
+	if id := t.taken[at]; id != "" {
+		return id
 	}
-	return ids
+	for id := range t.state.index.found[at] {
+		return id
+	}
+	return ""
 }
 
-func (t *transaction) ensureLabel(known map[string]string, l pce.Label) pce.BulkResult {
-	name := l.Key + "/" + l.Value
-	if id, exists := known[name]; exists {
+func (t *transaction) ensureLabel(l pce.Label) pce.BulkResult {
+	if id := t.labelID(l.Key, l.Value); id != "" {
 		return pce.BulkResult{Href: hrefOf(tableLabels, id, ""), Status: "unchanged"}
 	}
 	switch {
@@ -44,8 +45,7 @@ func (t *transaction) ensureLabel(known map[string]string, l pce.Label) pce.Bulk
 		return refusedItem("", invalid("value", "must not be empty"))
 	}
 	id := t.number()
-	known[name] = id
-	t.create(tableLabels, id, "", document{}.set("key", l.Key).set("value", l.Value))
+	t.create(tableLabels, id, "", labelOf(l.Key, l.Value))
 	return pce.BulkResult{Href: hrefOf(tableLabels, id, ""), Status: "created"}
 }
 

@@ -29,6 +29,9 @@ func (c *Console) routes() {
 	c.collection(orgs+"/pairing_profiles", pairing, readers, users)
 	c.route(users, "POST "+orgs+"/pairing_profiles/{id}/pairing_key", c.createPairingKey)
 
+	for _, absent := range []string{"networks", "security_principals"} {
+		c.route(readers, "GET "+orgs+"/"+absent, c.nothing)
+	}
 	c.machineRoutes(orgs)
 	c.policyRoutes(orgs + "/sec_policy")
 	c.clusterRoutes(orgs + "/container_clusters")
@@ -42,6 +45,9 @@ func (c *Console) routes() {
 
 	c.mux.HandleFunc("/", c.elsewhere)
 }
+
+// nothing lists kinds that the console has no objects of: clients that load everything go on.
+func (c *Console) nothing(r request) (response, error) { return c.answerList(r, []rendered{}) }
 
 // elsewhere answers for paths that nothing is at, and for known ones with a method that they do not have.
 func (c *Console) elsewhere(w http.ResponseWriter, r *http.Request) {
@@ -86,6 +92,10 @@ func (c *Console) policyRoutes(policy string) {
 	c.route(users, "PUT "+policy+"/delete", c.revert)
 	c.route(users, "POST "+policy+"/draft/dependencies", c.dependencies)
 	c.route(readers, "GET "+policy+"/{version}", c.version)
+	c.route(readers, "POST "+policy+"/{version}/rule_search", c.searchRules)
+	for _, absent := range []string{"virtual_servers", "secure_connect_gateways"} {
+		c.route(readers, "GET "+policy+"/{version}/"+absent, c.nothing)
+	}
 	c.firewallRoutes(policy + "/{version}/firewall_settings")
 	for path, k := range map[string]kind{
 		"/ip_lists": ipLists, "/services": services, "/rule_sets": ruleSets, "/label_groups": groups,
@@ -104,4 +114,6 @@ func (c *Console) clusterRoutes(path string) {
 	c.route(users, "PUT "+path+"/{cluster}", c.updateCluster)
 	c.route(users, "DELETE "+path+"/{cluster}", inCluster(c.remove(clusters)))
 	c.collection(path+"/{cluster}/container_workload_profiles", profiles, owners, users)
+	c.route(users, "PUT "+path+"/{cluster}/container_workload_profiles/update", c.updateProfiles)
+	c.route(owners, "GET "+path+"/{cluster}/service_backends", c.serviceBackends)
 }

@@ -46,9 +46,6 @@ var shapes = map[string]rendered{
 		"services": map[string]any{"uptime_seconds": nil, "created_at": nil, "open_service_ports": none}, "num_enforcement_boundaries": 0,
 		"selectively_enforced_services": none, "containers_inherit_host_policy": false, "blocked_connection_action": "drop",
 		"firewall_coexistence": map[string]bool{"illumio_primary": true}, "container_cluster": nil, "ven": nil,
-		"agent": map[string]any{"config": map[string]any{
-			"mode": nil, "log_traffic": false, "visibility_level": nil, "security_policy_update_mode": "adaptive",
-		}},
 	},
 	tableVENs: {
 		"name": nil, "description": nil, "hostname": nil, "uid": nil, "os_id": nil, "os_detail": nil, "os_platform": "linux", "version": nil,

@@ -1,13 +1,9 @@
 package console
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -177,6 +173,8 @@ func (s *state) note(number uint64, author, table, owner string) {
 	switch table {
 	case tableLabels, tablePairing, tableDimensions, tableMachines, tableBindings:
 		s.organisationAt.note(number, author)
+	case activeTables + tableVirtual: // a cluster's own, which are active without being provisioned
+		s.policyAt.note(number, author)
 	case tableProfiles:
 		s.profilesAt[owner] = number
 	}
@@ -193,12 +191,12 @@ func (s *state) put(table, id string, r *record) {
 		s.tables[table] = t
 	}
 	t[id] = r
-	s.index.add(table, id, r)
+	s.index.add(t, table, id)
 }
 
 func (s *state) drop(table, id string) {
-	if r := s.get(table, id); r != nil {
-		s.index.remove(table, id, r)
+	if s.get(table, id) != nil {
+		s.index.remove(s.tables[table], table, id)
 		delete(s.tables[table], id)
 	}
 }
@@ -210,22 +208,8 @@ func (s *state) owned(table, owner string) map[string]*record {
 	return s.index.owned[ownerKey{table, owner}]
 }
 
-// ids of a table in the order of their numbers or, where they are UUIDs, of their creation.
-func (s *state) ids(table string) []string { return ordered(s.tables[table]) }
-
-func ordered(t map[string]*record) []string {
-	return slices.SortedFunc(maps.Keys(t), func(a, b string) int {
-		x, y := t[a], t[b]
-		switch {
-		case x.number != y.number:
-			return cmp.Compare(x.number, y.number)
-		case !x.CreatedAt.Equal(y.CreatedAt):
-			return x.CreatedAt.Compare(y.CreatedAt)
-		default:
-			return strings.Compare(a, b)
-		}
-	})
-}
+// ids of a table in the order of their numbers or, where they are UUIDs, of their creation. The list is the state's own.
+func (s *state) ids(table string) []string { return s.index.order[table] }
 
 // updateType says how a draft differs from the active policy: create, update, delete, or nothing. A rule set also
 // differs by its rules.

@@ -234,3 +234,35 @@ func TestPeopleUploadFlows(t *testing.T) {
 		t.Fatalf("%+v", rows)
 	}
 }
+
+// Machines are found by their addresses, unless several have the same; label groups stand for the labels in them.
+func TestTrafficOfMachines(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	_, _, agent := w.onboard("lab")
+	vm, db := w.label("role", "vm"), w.label("role", "db")
+	for name, address := range map[string]string{"one": "192.168.0.1", "two": "192.168.0.2", "twin": "192.168.0.2"} {
+		w.answered(201, "POST", "/orgs/1/workloads", map[string]any{"name": name, "labels": []api.Ref{{Href: vm.Href}},
+			"interfaces": []api.Interface{{Name: "eth0", Address: address}, {Name: "eth1", Address: "10.8.0." + strings.TrimPrefix(address, "192.168.0.")}}}, nil)
+	}
+	var inner, outer api.LabelGroup
+	w.answered(201, "POST", "/orgs/1/sec_policy/draft/label_groups", api.LabelGroup{Name: "inner", Key: "role", Labels: []api.Ref{{Href: vm.Href}}}, &inner)
+	w.answered(201, "POST", "/orgs/1/sec_policy/draft/label_groups", api.LabelGroup{Name: "outer", Key: "role", Labels: []api.Ref{{Href: db.Href}}, SubGroups: []api.Ref{{Href: inner.Href}}}, &outer)
+	must(w.user.Provision(ctx, api.Provisioning{}))(t)
+	if last := must(agent.LastFlows(ctx))(t); last != "" {
+		t.Fatalf("before any flows the last batch is %q", last)
+	}
+	flows := []api.FlowSummary{seenFlow("192.168.0.1", "10.0.0.1", 1), seenFlow("192.168.0.2", "10.0.0.1", 2), seenFlow("10.0.0.1", "10.8.0.1", 3)}
+	must(agent.ReportFlows(ctx, api.FlowUpload{Batch: "b1", Flows: flows}))(t)
+	if last := must(agent.LastFlows(ctx))(t); last != "b1" {
+		t.Fatalf("the last batch is %q", last)
+	}
+	_, rows := w.ask(map[string]any{"sources": map[string]any{"include": [][]any{{map[string]any{"label_group": api.Ref{Href: outer.Href}}}}}})
+	if len(rows) != 1 || rows[0].Src.Workload.Name != "one" || rows[0].Src.Workload.Managed || rows[0].Src.Workload.Labels[0].Value != "vm" || rows[0].Network.Name != "Corporate" {
+		t.Fatalf("%+v", rows)
+	}
+	_, rows = w.ask(map[string]any{"destinations": map[string]any{"include": [][]any{{map[string]any{"label": api.Ref{Href: vm.Href}}}}}})
+	if len(rows) != 1 || rows[0].Service.Port != 3 {
+		t.Fatalf("%+v", rows)
+	}
+}

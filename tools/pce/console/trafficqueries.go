@@ -21,8 +21,8 @@ const (
 	// queriesKept bounds the queries of all users together; resultsKept what their results may take, compressed.
 	queriesKept = 64
 	resultsKept = 128 << 20
-	// queriesAtOnce run while others wait.
-	queriesAtOnce = 2
+	// queriesAtOnce run while others wait: each may hold a lot.
+	queriesAtOnce = 1
 	queryWithin   = 10 * time.Minute
 )
 
@@ -41,10 +41,9 @@ type trafficQuery struct {
 	cancel     context.CancelFunc
 
 	// what follows is guarded by trafficQueries.mu
-	status        string
-	ended         time.Time
-	rows, matches int
-	result        []byte // a compressed JSON array
+	status string
+	ended  time.Time
+	result flowRows
 }
 
 // States of a query.
@@ -97,18 +96,41 @@ func (c *Console) analyse(r request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	answer, err := c.traffic.Ask(r.Context(), q, c.trafficWorld())
+	result, err := c.answer(r.Context(), q, func() {})
 	if err != nil {
 		return response{}, err
 	}
-	return ok(stream(func(w io.Writer) error { return writeRows(w, answer.Rows) })), nil
+	return ok(result.stream()), nil
+}
+
+// flowRows are what a query gave: rows as a compressed JSON array.
+type flowRows struct {
+	rows, matches int
+	body          []byte
+}
+
+// answer answers a query in its turn; it calls begun when that has come.
+func (c *Console) answer(ctx context.Context, q traffic.Query, begun func()) (flowRows, error) {
+	select {
+	case c.queries.turns <- struct{}{}:
+		defer func() { <-c.queries.turns }()
+	case <-ctx.Done():
+		return flowRows{}, ctx.Err()
+	}
+	begun()
+	answer, err := c.traffic.Ask(ctx, q, c.trafficWorld())
+	if err != nil {
+		return flowRows{}, err
+	}
+	body, err := compressed(answer)
+	return flowRows{answer.Len(), answer.Matches, body}, err
 }
 
 // writeRows writes a JSON array row by row: as a whole it could be larger than is good to hold.
-func writeRows(w io.Writer, rows []traffic.Row) error {
+func writeRows(w io.Writer, answer traffic.Answer) error {
 	separator := []byte{'['}
-	for i := range rows {
-		encoded, err := json.Marshal(&rows[i])
+	for row := range answer.Rows() {
+		encoded, err := json.Marshal(row)
 		if err != nil {
 			return err
 		}
@@ -118,7 +140,7 @@ func writeRows(w io.Writer, rows []traffic.Row) error {
 		separator = []byte{','}
 	}
 	end := []byte{']'}
-	if len(rows) == 0 {
+	if answer.Len() == 0 {
 		end = []byte("[]")
 	}
 	_, err := w.Write(end)
@@ -140,22 +162,14 @@ func (c *Console) startQuery(r request) (response, error) {
 
 func queryHref(id string) string { return org + "/traffic_flows/async_queries/" + id }
 
-// run answers one query in its turn.
+// run answers one asynchronous query.
 func (c *Console) run(ctx context.Context, query *trafficQuery, q traffic.Query) {
 	defer query.cancel()
-	select {
-	case c.queries.turns <- struct{}{}:
-		defer func() { <-c.queries.turns }()
-	case <-ctx.Done():
-	}
-	c.queries.update(query, func() { query.status = queryWorking })
-	answer, err := c.traffic.Ask(ctx, q, c.trafficWorld())
-	var result []byte
-	if err == nil {
-		result, err = compressed(answer.Rows)
-	}
+	found, err := c.answer(ctx, q, func() {
+		c.queries.update(query, func() { query.status = queryWorking })
+	})
 	c.queries.update(query, func() {
-		query.ended, query.rows, query.matches, query.result = c.store.now(), len(answer.Rows), answer.Matches, result
+		query.ended, query.result = c.store.now(), found
 		switch {
 		case err == nil:
 			query.status = queryCompleted
@@ -168,13 +182,13 @@ func (c *Console) run(ctx context.Context, query *trafficQuery, q traffic.Query)
 	})
 }
 
-func compressed(rows []traffic.Row) ([]byte, error) {
+func compressed(answer traffic.Answer) ([]byte, error) {
 	var buffer bytes.Buffer
-	w, err := zstd.NewWriter(&buffer, zstd.WithEncoderConcurrency(1))
+	w, err := zstd.NewWriter(&buffer, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<20))
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(writeRows(w, rows), w.Close()); err != nil {
+	if err := errors.Join(writeRows(w, answer), w.Close()); err != nil {
 		return nil, err
 	}
 	return buffer.Bytes(), nil
@@ -197,7 +211,7 @@ func (t *trafficQueries) update(q *trafficQuery, change func()) {
 	change()
 	room := resultsKept
 	for i := len(t.order) - 1; i >= 0; i-- {
-		if room -= len(t.order[i].result); room < 0 && t.order[i] != q {
+		if room -= len(t.order[i].result.body); room < 0 && t.order[i] != q {
 			t.order[i].cancel()
 			t.order = slices.Delete(t.order, i, i+1)
 		}
@@ -227,8 +241,8 @@ func (t *trafficQueries) render(q *trafficQuery) rendered {
 		out["updated_at"] = q.ended
 	}
 	if q.status == queryCompleted {
-		out["result"], out["flows_count"], out["matches_count"] = queryHref(q.id)+"/download", q.rows, q.matches
-		out["regions"] = []rendered{{"responded": true, "flows_count": q.rows, "matches_count": q.matches}}
+		out["result"], out["flows_count"], out["matches_count"] = queryHref(q.id)+"/download", q.result.rows, q.result.matches
+		out["regions"] = []rendered{{"responded": true, "flows_count": q.result.rows, "matches_count": q.result.matches}}
 	}
 	return out
 }
@@ -265,15 +279,20 @@ func (c *Console) downloadQuery(r request) (response, error) {
 	if status != queryCompleted {
 		return response{}, refuse(http.StatusNotFound, "not_completed", "%s is %s, not completed", queryHref(q.id), status)
 	}
-	return ok(stream(func(w io.Writer) error {
-		expand, err := zstd.NewReader(bytes.NewReader(result), zstd.WithDecoderConcurrency(1))
+	return ok(result.stream()), nil
+}
+
+// stream writes the rows to who asked for them.
+func (r flowRows) stream() stream {
+	return func(w io.Writer) error {
+		expand, err := zstd.NewReader(bytes.NewReader(r.body), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return err
 		}
 		defer expand.Close()
 		_, err = expand.WriteTo(w)
 		return err
-	})), nil
+	}
 }
 
 // cancelQuery ends a query that is not answered yet.

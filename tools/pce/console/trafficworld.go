@@ -1,7 +1,7 @@
 package console
 
 import (
-	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,6 +23,9 @@ func (c *Console) trafficWorld() *trafficWorld {
 	w := &trafficWorld{store: c.store, machines: map[netip.Addr]string{}}
 	c.store.view(func(s *state) {
 		w.lists = s.trafficLists()
+		for id, r := range s.tables[tableMachines] {
+			w.addMachine(hrefOf(tableMachines, id, ""), r.Doc)
+		}
 	})
 	return w
 }
@@ -82,21 +85,78 @@ func setOf(ranges []pce.IPRange) *netipx.IPSet {
 
 func (w *trafficWorld) IPLists() []traffic.IPList { return w.lists }
 
-func (w *trafficWorld) Members(string) ([]string, error) {
-	return nil, errors.New("label groups are not supported")
+func (w *trafficWorld) addMachine(href string, doc document) {
+	var m pce.Workload
+	if doc.into(&m) != nil {
+		return
+	}
+	for _, i := range m.Interfaces {
+		addr, err := netip.ParseAddr(i.Address)
+		if err != nil {
+			continue
+		}
+		addr = addr.Unmap().WithZone("")
+		if other, twice := w.machines[addr]; twice && other != href {
+			w.machines[addr] = ""
+			continue
+		}
+		w.machines[addr] = href
+	}
 }
 
-func (w *trafficWorld) Machine(netip.Addr) *traffic.Workload { return nil }
+// Machine gives the machine that has an address, unless several have it.
+func (w *trafficWorld) Machine(addr netip.Addr) *traffic.Workload {
+	if href := w.machines[addr]; href != "" {
+		return w.Workload(href)
+	}
+	return nil
+}
+
+// Members gives the labels of an active label group and of those in it.
+func (w *trafficWorld) Members(group string) (labels []string, err error) {
+	w.store.view(func(s *state) {
+		table, id, ok := tableOf(toActive(group))
+		if !ok || table != activeTables+tableGroups || s.get(table, id) == nil {
+			err = fmt.Errorf("%.100q is not a label group of the active policy", group)
+			return
+		}
+		seen := map[string]bool{}
+		labels = s.members(id, seen)
+	})
+	return labels, err
+}
+
+// members gives the labels of an active group. Groups that contain each other were refused, but are not followed for ever.
+func (s *state) members(group string, seen map[string]bool) (labels []string) {
+	r := s.get(activeTables+tableGroups, group)
+	if r == nil || seen[group] {
+		return nil
+	}
+	seen[group] = true
+	for _, href := range r.refs {
+		switch table, id, _ := tableOf(href); table {
+		case tableLabels:
+			labels = append(labels, href)
+		case draftTables + tableGroups:
+			labels = append(labels, s.members(id, seen)...)
+		}
+	}
+	return labels
+}
 
 // Workload gives a workload of any kind as it is now.
 func (w *trafficWorld) Workload(href string) (found *traffic.Workload) {
 	table, id, ok := tableOf(href)
-	if !ok || (table != tableWorkloads && table != tableContainers) {
+	if !ok || (table != tableWorkloads && table != tableContainers && table != tableMachines) {
 		return nil
 	}
 	w.store.view(func(s *state) {
 		r := s.get(table, id)
 		if r == nil {
+			return
+		}
+		if table == tableMachines {
+			found = s.machineInTraffic(href, r)
 			return
 		}
 		name, profile := r.Doc.text("name"), s.profileOf(r.Owner, r.Doc.text("namespace"))
@@ -111,6 +171,19 @@ func (w *trafficWorld) Workload(href string) (found *traffic.Workload) {
 	return found
 }
 
+func (s *state) machineInTraffic(href string, r *record) *traffic.Workload {
+	w := &traffic.Workload{
+		Href: href, OSType: "linux", Managed: r.Doc.flag("managed", false), EnforcementMode: r.Doc.text("enforcement_mode"), Labels: s.namedLabels(r.Doc),
+	}
+	if name := r.Doc.text("name"); name != "" {
+		w.Name = &name
+	}
+	if name := r.Doc.text("hostname"); name != "" {
+		w.Hostname = &name
+	}
+	return w
+}
+
 // Network gives every cluster's pods one of their own, since clusters may use the same addresses.
 func (w *trafficWorld) Network(cluster string) (n traffic.Network) {
 	n = traffic.Network{Href: org + "/networks/" + uuidFrom(org+"/networks"), Name: "Corporate"}
@@ -119,8 +192,12 @@ func (w *trafficWorld) Network(cluster string) (n traffic.Network) {
 	}
 	w.store.view(func(s *state) {
 		if r := s.get(tableClusters, cluster); r != nil {
-			n = traffic.Network{Href: org + "/networks/" + cluster, Name: r.Doc.text("name") + " container network"}
+			n = podNetwork(cluster, r.Doc.text("name"))
 		}
 	})
 	return n
+}
+
+func podNetwork(cluster, name string) traffic.Network {
+	return traffic.Network{Href: org + "/networks/" + cluster, Name: name + " container network"}
 }

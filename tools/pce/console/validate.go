@@ -29,6 +29,11 @@ func (v *validation) taken(id string, doc document, fields ...string) error {
 
 // unique refuses a document whose pair of external data another one of the table has.
 func (v *validation) unique(id string, doc document) error {
+	for _, field := range external {
+		if err := decodeInto(normal(doc[field]), new(*string)); err != nil {
+			return invalid(field, "want a string")
+		}
+	}
 	if doc.text(external[0]) == "" && doc.text(external[1]) == "" {
 		return nil
 	}

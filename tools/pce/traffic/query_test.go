@@ -151,7 +151,7 @@ func TestQueryLanguage(t *testing.T) {
 			continue
 		}
 		names := []string{}
-		for _, r := range answer.Rows {
+		for r := range answer.Rows() {
 			names = append(names, nameOf(flows, r))
 		}
 		slices.Sort(names)
@@ -211,17 +211,19 @@ func TestRows(t *testing.T) {
 		return a
 	}
 	all := ask(100)
-	if len(all.Rows) != 6 || all.Matches != 10 {
-		t.Fatalf("%d rows of %d", len(all.Rows), all.Matches)
+	rows := slices.Collect(all.Rows())
+	if len(rows) != 6 || all.Len() != 6 || all.Matches != 10 {
+		t.Fatalf("%d rows of %d", len(rows), all.Matches)
 	}
-	if r := all.Rows[0]; r.Connections != 50 || r.Range.First != "2026-03-01T12:00:00Z" || r.Range.Last != "2026-03-01T12:05:00Z" || r.Dst.IP != "10.0.0.2" {
+	if r := rows[0]; r.Connections != 50 || r.Range.First != "2026-03-01T12:00:00Z" || r.Range.Last != "2026-03-01T12:05:00Z" || r.Dst.IP != "10.0.0.2" {
 		t.Fatalf("the sum of five: %+v", r)
 	}
 	few := ask(3)
-	if len(few.Rows) != 3 || few.Matches != 10 || few.Rows[1].Dst.IP != "10.1.0.4" || few.Rows[0].Connections != 50 {
-		t.Fatalf("three rows: %+v", few)
+	rows = slices.Collect(few.Rows())
+	if len(rows) != 3 || few.Matches != 10 || rows[1].Dst.IP != "10.1.0.4" || rows[0].Connections != 50 {
+		t.Fatalf("three rows: %+v", rows)
 	}
-	if none := ask(0); len(none.Rows) != 0 || none.Matches != 10 {
+	if none := ask(0); none.Len() != 0 || none.Matches != 10 {
 		t.Fatalf("no rows: %+v", none)
 	}
 }
@@ -233,7 +235,7 @@ func TestRowsSayWhatStandsBehindAnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := map[string]Row{}
-	for _, r := range answer.Rows {
+	for r := range answer.Rows() {
 		rows[nameOf(flows, r)] = r
 	}
 	if r := rows["web-db"]; r.Src.Workload.Href != "/w/web" || *r.Dst.Workload.Name != "db" || r.Network.Name != "network of a" || len(r.Src.IPLists) != 0 {

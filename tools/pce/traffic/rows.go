@@ -3,6 +3,8 @@ package traffic
 import (
 	"cmp"
 	"context"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -49,10 +51,26 @@ type RowService struct {
 
 // Answer is what was found.
 type Answer struct {
-	// Rows are the newest first.
-	Rows []Row
 	// Matches counts the flows that rows are made of, those beyond the query's limit included.
 	Matches int
+
+	sums  []*rowSum
+	world World
+}
+
+// Len is the number of rows.
+func (a Answer) Len() int { return len(a.sums) }
+
+// Rows gives the rows, the newest first. Each is made when it is asked for: all of them together are large.
+func (a Answer) Rows() iter.Seq[Row] {
+	return func(yield func(Row) bool) {
+		networks := map[string]Network{}
+		for _, sum := range a.sums {
+			if !yield(sum.row(a.world, networks)) {
+				return
+			}
+		}
+	}
 }
 
 // rowKey is what flows of one row have in common.
@@ -99,7 +117,7 @@ func (s *Store) Ask(ctx context.Context, q Query, w World) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return Answer{Rows: rowsOf(sums, w), Matches: matches}, nil
+	return Answer{Matches: matches, sums: ordered(sums), world: w}, nil
 }
 
 func orMinusOne(n *int) int {
@@ -135,35 +153,33 @@ func (r *rowSum) add(f Flow) {
 	}
 }
 
-// rowsOf renders sums, the newest first and otherwise in an order that does not change from one query to the next.
-func rowsOf(sums map[rowKey]*rowSum, w World) []Row {
-	ordered := make([]*rowSum, 0, len(sums))
-	for _, sum := range sums {
-		ordered = append(ordered, sum)
-	}
-	slices.SortFunc(ordered, func(a, b *rowSum) int {
+// ordered gives sums the newest first, and otherwise in an order that does not change from one query to the next.
+func ordered(sums map[rowKey]*rowSum) []*rowSum {
+	return slices.SortedFunc(maps.Values(sums), func(a, b *rowSum) int {
 		return cmp.Or(b.last.Compare(a.last), a.src.Compare(b.src), a.dst.Compare(b.dst), cmp.Compare(a.port, b.port),
 			cmp.Compare(a.proto, b.proto), cmp.Compare(a.direction, b.direction), cmp.Compare(a.decision, b.decision), cmp.Compare(a.state, b.state))
 	})
-	lists := w.IPLists()
-	rows := make([]Row, len(ordered))
-	for i, sum := range ordered {
-		rows[i] = sum.row(lists, w)
-	}
-	return rows
 }
 
-func (r *rowSum) row(lists []IPList, w World) Row {
-	network := ""
+// network is that of the pods where one end is a pod.
+func (r *rowSum) network() string {
 	for _, end := range []*Workload{r.srcWorkload, r.dstWorkload} {
 		if end != nil && end.Pod {
-			network = r.cluster
+			return r.cluster
 		}
+	}
+	return ""
+}
+
+func (r *rowSum) row(w World, networks map[string]Network) Row {
+	lists, at := w.IPLists(), r.network()
+	if _, have := networks[at]; !have {
+		networks[at] = w.Network(at)
 	}
 	return Row{
 		Src: rowEnd(party{r.src, r.srcName, r.srcWorkload}, lists), Dst: rowEnd(party{r.dst, r.dstName, r.dstWorkload}, lists),
 		Service: RowService{Port: orNil(r.port), Proto: r.proto}, Connections: r.connections, Decision: r.decision, Direction: r.direction,
-		State: r.state, Transmission: transmission(r.dst), ClientType: "server", Network: w.Network(network),
+		State: r.state, Transmission: transmission(r.dst), ClientType: "server", Network: networks[at],
 		ICMPType: orNil(r.icmpType), ICMPCode: orNil(r.icmpCode), Rule: r.rule, Caps: []string{},
 		Range: pce.TimeRange{First: r.first.UTC().Format(time.RFC3339), Last: r.last.UTC().Format(time.RFC3339)},
 	}

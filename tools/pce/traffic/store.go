@@ -53,11 +53,11 @@ const maxExpanded = 64 << 20
 
 // Open reads what batches the ring keeps.
 func Open(ctx context.Context, ring Ring) (*Store, error) {
-	compress, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	compress, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("traffic store: %w", err)
 	}
-	expand, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxExpanded))
+	expand, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxExpanded))
 	if err != nil {
 		return nil, fmt.Errorf("traffic store: %w", err)
 	}
@@ -114,6 +114,18 @@ func (s *Store) record(b batch, flows []pce.FlowSummary) ([]byte, error) {
 		return nil, fmt.Errorf("encode flows: %w", err)
 	}
 	return s.compress.EncodeAll(body, append(head, '\n')), nil
+}
+
+// Last is what a cluster called the newest of its batches that are kept, "" where there is none.
+func (s *Store) Last(cluster string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range slices.Backward(s.batches) {
+		if b.Cluster == cluster {
+			return b.Name
+		}
+	}
+	return ""
 }
 
 func (s *Store) has(b batch) bool {
