@@ -85,6 +85,11 @@ func collection(path, tag, name, answer string, read, write access, query ...str
 	}
 }
 
+// nothing is a collection that other consoles have objects in.
+func nothing(path, tag, name string) Operation {
+	return Operation{Method: get, Path: path, Tag: tag, Does: "List " + name + ", of which this console has none.", By: readers, Status: 200, Answer: "Object", List: true, Query: listQuery}
+}
+
 func bulk(path, tag, does, body string, by access) Operation {
 	return Operation{Method: put, Path: path, Tag: tag, Does: does + " An item that is refused leaves the others alone; at most 1,000.", By: by, Status: 200, Answer: "BulkResults", Body: body}
 }
@@ -167,7 +172,11 @@ func policyOperations() []Operation {
 		collection(draft+"/enforcement_boundaries", tag, "enforcement boundary", "EnforcementBoundary", readers, people, "name", "enabled"),
 		collection(draft+"/rule_sets", tag, "rule set", "RuleSet", readers, people, append(named, "enabled", "labels")...),
 		collection(draft+"/rule_sets/{rule_set}/sec_rules", tag, "rule", "Rule", readers, people),
-		collection(draft+"/rule_sets/{rule_set}/deny_rules", tag, "deny rule", "Rule", readers, people))
+		collection(draft+"/rule_sets/{rule_set}/deny_rules", tag, "deny rule", "Rule", readers, people),
+		[]Operation{
+			{Method: post, Path: draft + "/rule_search", Tag: tag, Does: "Find rules of all rule sets.", By: readers, Status: 200, Answer: "Rule", List: true, Body: "RuleFields", Query: listQuery},
+			nothing(draft+"/virtual_servers", tag, "virtual servers"), nothing(draft+"/secure_connect_gateways", tag, "gateways"),
+		})
 }
 
 func machineOperations() []Operation {
@@ -184,6 +193,7 @@ func machineOperations() []Operation {
 			{Method: put, Path: orgs + "/vens/unpair", Tag: tag, Does: "Unpair VENs.", By: people, Status: 204, Body: "Unpairing"},
 			{Method: put, Path: orgs + "/vens/upgrade", Tag: tag, Does: "Upgrade VENs, which this console leaves to the clusters' charts.", By: people, Status: 200, Answer: "UpgradeResult", Body: "Upgrade"},
 			many(orgs+"/service_bindings", tag, "service binding", "ServiceBinding", readers, "virtual_service", "workload"),
+			nothing(orgs+"/networks", tag, "networks"), nothing(orgs+"/security_principals", tag, "security principals"),
 			one(orgs+"/service_bindings/{id}", tag, "service binding", "ServiceBinding", readers),
 			{Method: post, Path: orgs + "/service_bindings", Tag: tag, Does: "Bind workloads to virtual services.", By: people, Status: 201, Answer: "ServiceBindingsMade", Body: "ServiceBindingFieldsList"},
 			remove(orgs+"/service_bindings/{id}", tag, "service binding", people),
@@ -198,6 +208,8 @@ func clusterOperations() []Operation {
 		create(clusters, tag, "container cluster", "ContainerCluster", people),
 		one(at, tag, "container cluster", "ContainerCluster", owners), change(at, tag, "container cluster", "ContainerCluster", people),
 		remove(at, tag, "container cluster", people),
+		{Method: put, Path: at + "/container_workload_profiles/update", Tag: tag, Does: "Change several profiles alike: those listed as container_workload_profiles.", By: people, Status: 204, Body: "ContainerWorkloadProfileFields"},
+		{Method: get, Path: at + "/service_backends", Tag: tag, Does: "List the Services that the cluster reported.", By: owners, Status: 200, Answer: "ServiceBackend", List: true, Query: listQuery},
 		many(orgs+"/kubernetes_workloads", tag, "Kubernetes workload", "KubernetesWorkload", readers, "namespace", "kind", "name"),
 		one(orgs+"/kubernetes_workloads/{id}", tag, "Kubernetes workload", "KubernetesWorkload", readers),
 		many(orgs+"/container_workloads", tag, "container workload", "ContainerWorkload", readers, "namespace", "name"),
@@ -218,6 +230,10 @@ func agentOperations() []Operation {
 		items("agent/v1/kubernetes_workloads/bulk_delete", "Report workloads gone, by href."),
 		items("agent/v1/container_workloads/bulk_update", "Report pods."), items("agent/v1/container_workloads/bulk_delete", "Report pods gone, by UID."),
 		items("agent/v1/labels/bulk_create", "Make labels that the label map may make."), items("agent/v1/events/bulk_create", "Report events."),
+		items("agent/v1/hosts/bulk_delete", "Report nodes gone, by href."), items("agent/v1/services/bulk_update", "Report Services that become virtual services."),
+		items("agent/v1/services/bulk_delete", "Report Services gone, by UID."),
+		bulk(at+"agent/v1/hosts/bulk_update", tag, "Report nodes, with the activation code that gives new ones their profile.", "Report", cluster),
+		{Method: get, Path: at + "agent/v1/traffic_flows/last", Tag: tag, Does: "Say which part of the flows was taken last.", By: cluster, Status: 200, Answer: "FlowsTaken"},
 		items("security_policy_acks", "Report how workloads stand."),
 		{Method: put, Path: at + "agent/v1/traffic_flows/bulk_create", Tag: tag, Does: "Report flows.", By: cluster, Status: 200, Answer: "FlowReceipt", Body: "Report"},
 		{Method: put, Path: at + "security_policy_applied", Tag: tag, Does: "Say which version every node enforces.", By: cluster, Status: 200, Answer: "PolicyApplied", Body: "PolicyApplied"},

@@ -214,7 +214,7 @@ func TestChanges(t *testing.T) {
 func TestPruningWaitsForProvisioning(t *testing.T) {
 	s := newScene(t)
 	s.imports(shop(t), false, true)
-	empty := "labels: []\nlabel_groups: []\nvirtual_services: []\nworkloads: []\nrule_sets: []\nservices: []\nip_lists: []\n" +
+	empty := "label_dimensions: []\nlabels: []\nlabel_groups: []\nvirtual_services: []\nworkloads: []\nrule_sets: []\nservices: []\nip_lists: []\n" +
 		"enforcement_boundaries: []\npairing_profiles: []\ncontainer_workload_profiles:\n  - {cluster: lab, namespace: shop}\n" +
 		"firewall_settings: {static_policy_scopes: [], firewall_coexistence: []}\n"
 	p := s.plan(empty, true)
