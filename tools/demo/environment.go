@@ -74,18 +74,14 @@ func (d *Demo) say(format string, args ...any) {
 func (d *Demo) clock() string { return fmt.Sprintf("[%6.1fs]", time.Since(d.started).Seconds()) }
 
 // Open installs everything on the cluster, after removing what an earlier demo left.
-func Open(ctx context.Context, options Options) (d *Demo, err error) {
+func Open(ctx context.Context, options Options) (*Demo, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	d = &Demo{options: options, started: time.Now(), cancel: cancel}
-	defer func() {
-		if err != nil {
-			d.Close()
-		}
-	}()
+	d := &Demo{options: options, started: time.Now(), cancel: cancel}
 	for _, step := range []func(context.Context) error{
 		d.openCluster, d.removeLeftovers, d.loadImages, d.installConsole, d.installRingfence, d.installShop, d.openLog, d.waitUntilPlanned,
 	} {
 		if err := step(ctx); err != nil {
+			d.Close()
 			return nil, err
 		}
 	}
