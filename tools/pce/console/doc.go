@@ -36,7 +36,7 @@
 //     iptables rules do not exist: lists of them are empty, and so are the ip_tables_rules of rule sets.
 //   - Flows (package traffic) and what is noted that is no edit (notes.go: sign-ins, refusals, what clusters say happened in
 //     them) have rings of their own, from which the oldest go: strangers and traffic can neither fill the journal nor slow it.
-//     The newest 2,000 edits and notes can be had as events. Queries of traffic and their results are kept in memory, one
+//     The newest 1,000 edits and 1,000 notes, at least, can be had as events. Queries of traffic and their results are kept in memory, one
 //     runs at a time, and draft_policy_decision is always null.
 //
 // # Agent API, version 1
