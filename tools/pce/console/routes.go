@@ -13,6 +13,7 @@ func (c *Console) routes() {
 	c.route(anyone, "GET /health", c.health)
 	c.route(anyone, "GET /product_version", func(request) (response, error) { return ok(productVersion()), nil })
 	c.route(anyone, "GET /noop", func(request) (response, error) { return noContent, nil })
+	c.route(anyone, "GET /openapi.json", describe)
 	c.userRoutes()
 	c.settingsRoutes()
 	c.route(readers, "GET "+orgs, c.organisation)
