@@ -1,7 +1,5 @@
 package console
 
-import ()
-
 // health never says that something is wrong by its status: that is how the public API does it.
 func (c *Console) health(r request) (response, error) {
 	return ok([]rendered{{
