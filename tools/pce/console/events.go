@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -74,7 +75,7 @@ func addressOf(r *http.Request) string {
 }
 
 // eventsKept bounds how many of the newest edits can be had as events, and how many notes.
-const eventsKept = 2000
+const eventsKept = 1000
 
 // keepNewest drops the older half once there are twice as many as are kept.
 func keepNewest(events []event) []event {
@@ -114,13 +115,15 @@ func (v rawValue) MarshalJSON() ([]byte, error) { return normal(v), nil }
 const (
 	// changesShown bounds how many objects an event names, of the thousand that a bulk call may touch.
 	changesShown = 20
-	// valueShown bounds what an event keeps of a field.
-	valueShown = 2 << 10
+	// valueShown bounds what an event keeps of a field, valuesShown of all its fields.
+	valueShown  = 2 << 10
+	valuesShown = 8 << 10
 )
 
 // describe gives the event of an edit that is about to be applied.
 func (s *state) describe(number uint64, e *edit) event {
 	out := event{ID: eventID(number), Kind: e.Event, At: e.At, Author: e.Author, Severity: info, Status: success, Action: e.Action}
+	room := valuesShown
 	for _, p := range e.Put[:min(len(e.Put), changesShown)] {
 		made := resourceChange{table: p.Table, id: p.ID, owner: p.Record.Owner, kind: "create"}
 		var before document
@@ -130,36 +133,37 @@ func (s *state) describe(number uint64, e *edit) event {
 		if p.Record.Deleted {
 			made.kind = "delete"
 		}
-		made.fields = differences(before, p.Record.Doc)
+		made.fields = differences(before, p.Record.Doc, &room)
 		out.Changes = append(out.Changes, made)
 	}
 	for _, k := range e.Remove[:min(len(e.Remove), changesShown-len(out.Changes))] {
 		gone := resourceChange{table: k.Table, id: k.ID, kind: "delete"}
 		if r := s.get(k.Table, k.ID); r != nil {
-			gone.owner, gone.fields = r.Owner, differences(r.Doc, nil)
+			gone.owner, gone.fields = r.Owner, differences(r.Doc, nil, &room)
 		}
 		out.Changes = append(out.Changes, gone)
 	}
 	return out
 }
 
-// differences gives the fields that differ, without those that are not served.
-func differences(before, after document) map[string]beforeAfter {
+// differences gives the fields that differ, without those that are not served, and takes what it keeps of their values from room.
+func differences(before, after document, room *int) map[string]beforeAfter {
 	found := map[string]beforeAfter{}
 	for _, d := range []document{before, after} {
-		for field := range d {
-			if !strings.HasPrefix(field, privatePrefix) && !bytes.Equal(before[field], after[field]) {
-				found[field] = beforeAfter{Before: shown(before[field]), After: shown(after[field])}
+		for _, field := range slices.Sorted(maps.Keys(d)) {
+			if _, seen := found[field]; !seen && !strings.HasPrefix(field, privatePrefix) && !bytes.Equal(before[field], after[field]) {
+				found[field] = beforeAfter{Before: shown(before[field], room), After: shown(after[field], room)}
 			}
 		}
 	}
 	return found
 }
 
-func shown(value []byte) rawValue {
-	if len(value) > valueShown {
+func shown(value []byte, room *int) rawValue {
+	if len(value) > min(valueShown, *room) {
 		return rawValue(`"…"`)
 	}
+	*room -= len(value)
 	return value
 }
 
@@ -263,9 +267,9 @@ func (c *Console) listEvents(r request) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	items := []rendered{}
+	items, notes := []rendered{}, c.notes.all()
 	c.store.view(func(s *state) {
-		for _, e := range newestFirst(s.events, c.notes.all()) {
+		for _, e := range newestFirst(s.events, notes) {
 			if selects(e) {
 				items = append(items, s.renderEvent(e, hostOf(r.Request)))
 			}
@@ -283,8 +287,9 @@ func newestFirst(edits, notes []event) []event {
 
 func (c *Console) readEvent(r request) (response, error) {
 	var out rendered
+	notes := c.notes.all()
 	c.store.view(func(s *state) {
-		for _, e := range slices.Concat(s.events, c.notes.all()) {
+		for _, e := range slices.Concat(s.events, notes) {
 			if e.ID == r.PathValue("id") {
 				out = s.renderEvent(e, hostOf(r.Request))
 			}

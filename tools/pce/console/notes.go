@@ -33,6 +33,8 @@ type notes struct {
 	ring *journal.Ring
 	now  func() time.Time
 
+	adding sync.Mutex // one after the other, so that none is stored twice; readers do not wait for the disk
+
 	mu   sync.Mutex
 	kept []event // oldest first
 	// taken are the ids of kept events.
@@ -64,14 +66,9 @@ func (n *notes) all() []event {
 
 // add stores events that are not there yet.
 func (n *notes) add(ctx context.Context, events ...event) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	twice := map[string]bool{}
-	events = slices.DeleteFunc(events, func(e event) bool {
-		known := n.taken[e.ID] || twice[e.ID]
-		twice[e.ID] = true
-		return known
-	})
+	n.adding.Lock()
+	defer n.adding.Unlock()
+	events = n.unknown(events)
 	if len(events) == 0 {
 		return nil
 	}
@@ -86,7 +83,21 @@ func (n *notes) add(ctx context.Context, events ...event) error {
 	return nil
 }
 
+// unknown leaves out what is kept already, or is there twice.
+func (n *notes) unknown(events []event) []event {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	twice := map[string]bool{}
+	return slices.DeleteFunc(events, func(e event) bool {
+		known := n.taken[e.ID] || twice[e.ID]
+		twice[e.ID] = true
+		return known
+	})
+}
+
 func (n *notes) keep(events []event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, e := range events {
 		n.taken[e.ID] = true
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ringfence/ringfence/libs/pce"
 )
 
 const unpairsAMinute = 10
@@ -79,7 +81,10 @@ func (c *Console) limit(r *http.Request, who identity) error {
 
 func tooMany(wait time.Duration, format string, args ...any) error {
 	seconds := int(wait.Seconds()) + 1
-	err := refuse(http.StatusTooManyRequests, "too_many_requests_error", "%s; try again in %d s", fmt.Sprintf(format, args...), seconds)
-	err.(*refusal).header = map[string]string{"Retry-After": strconv.Itoa(seconds)}
-	return err
+	return &refusal{
+		status: http.StatusTooManyRequests, header: map[string]string{"Retry-After": strconv.Itoa(seconds)},
+		messages: []pce.Message{{
+			Token: "too_many_requests_error", Message: fmt.Sprintf(format, args...) + fmt.Sprintf("; try again in %d s", seconds),
+		}},
+	}
 }
