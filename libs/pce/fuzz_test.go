@@ -254,6 +254,8 @@ func FuzzRefusal(f *testing.F) {
 }
 
 func FuzzDocuments(f *testing.F) {
-	fuzzCall(f, func(ctx context.Context, c *Client) ([]Document, error) { return c.Documents(ctx, c.Org()+"/workloads") },
+	fuzzCall(f, func(ctx context.Context, c *Client) ([]Document, error) {
+		return c.Documents(ctx, c.Org()+"/workloads")
+	},
 		`[{"href":"w","name":null,"n":1e99,"x":{"y":[1,"<"]}}]`)
 }
