@@ -5,8 +5,12 @@
 // tombstone. Objects that the console versions are written by content, and then the manifest of the version, which commits
 // them. A collection that the console does not serve (404) counts as empty.
 //
-// Up, log to console: it reports the cluster, its namespaces, its Kubernetes workloads, and the policy version that every
-// node enforces. Which workloads the console took comes down again, as acknowledgements.
+// Up, log to console: it reports the cluster with its namespaces and LabelMap, and, as the cluster mode has it, its controllers and
+// Services as Kubernetes workloads, its pods as container workloads, Services for outsiders as virtual services, and nodes as
+// machines; the labels that a LabelMap may make; the policy version that every node enforces, how each workload stands, what goes
+// wrong on nodes, and flows, summed over ten minutes. Which workloads the console took comes down again, as acknowledgements.
+//
+// A console that does not serve clusters by their tokens, such as Illumio's own, is read with an API key, and told nothing.
 //
 // What it promises:
 //
@@ -19,14 +23,20 @@
 //     workloads that become laxer, the manifest, the others, and tombstones last.
 //  5. In a new incarnation of the log everything is written anew, what the console acknowledged included, then Synced.
 //     Nothing is reported to the console before the watcher is in sync, so that a lost log never deletes workloads there.
-//  6. A workload is acknowledged once the console gave it an href, and until the console no longer has it. While the console
+//  6. Differences alone are reported, new things before those that go; what the console has of the cluster is asked for at the start
+//     and after every failure. So are flows: the console says which window it has.
+//  7. A collection that the console had is not taken for empty because it answers 404.
+//  8. A workload is acknowledged once the console gave it an href, and until the console no longer has it. While the console
 //     is away nothing is acknowledged and nothing is forgotten.
 //
 // How it waits: where the console has our agent API, one long poll is open at all times and a change is fetched at once;
 // else it polls every PceAPIPolicyInterval. After a failure it backs off with jitter between PceAPIMinBackoff and
-// PceAPIMaxBackoff. A refused connection or an unknown host costs the console nothing, and is how a console looks that is
-// just starting: there back-off begins at one second and doubles to PceAPIPolicyInterval. Without a successful answer for
-// LinkDownAfter (three intervals, at least 60 s, where unset) the link counts as down, which starts degraded mode.
+// PceAPIMaxBackoff, or as long as the console asks for. A refused connection or an unknown host costs the console nothing, and
+// is how a console looks that is just starting: there back-off begins at one second and doubles to PceAPIPolicyInterval.
+//
+// The link: without a successful answer for LinkDownAfter (three intervals, at least 60 s, where unset) the console counts as away,
+// which starts degraded mode. Once it answers again the link is resynchronising, and up when its state is in the log. The bridge
+// says every five seconds that it is there; where policy-store does not hear of it, policy-store writes that the console is away.
 //
 // It does not compute policy, talk to Kubernetes, or elect a leader: it runs as one replica.
 package pcebridge

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,7 +29,17 @@ type status struct {
 	Policy      *headState `json:"policy"` // null before the first policy of the incarnation
 	// Frozen is null unless nodes enforce a policy that this incarnation has not published yet.
 	Frozen *frozenState `json:"frozen"`
-	Nodes  []nodeLine   `json:"nodes"`
+	// Console is null while nothing is known of it in this log.
+	Console *consoleState `json:"console"`
+	Nodes   []nodeLine    `json:"nodes"`
+}
+
+// consoleState says how pce-bridge and the console get on, and in which mode the cluster is there.
+type consoleState struct {
+	// State is reachable, degraded or resynchronising.
+	State       string `json:"state"`
+	Reason      string `json:"reason"`
+	ClusterMode string `json:"cluster_mode"`
 }
 
 // frozenState says how a policy stays that the log does not vouch for now.
@@ -94,6 +105,9 @@ func (s *session) status(store *ringfence.Store) (status, error) {
 	case !errors.Is(err, eventlog.ErrNotFound):
 		return status{}, err
 	}
+	if now.Console, err = s.console(store); err != nil {
+		return status{}, err
+	}
 	nodes, err := store.Log.NodeStatuses(s.ctx)
 	if err != nil {
 		return status{}, err
@@ -105,6 +119,30 @@ func (s *session) status(store *ringfence.Store) (status, error) {
 		now.Frozen, err = s.frozen(store, nodes)
 	}
 	return now, err
+}
+
+// console reads what the log says of the link to the console.
+func (s *session) console(store *ringfence.Store) (*consoleState, error) {
+	var state *consoleState
+	mode := ""
+	for e, err := range store.Log.Latest(s.ctx, eventlog.LinkSubject, eventlog.SettingsSubject) {
+		if err != nil {
+			return nil, err
+		}
+		mode = cmp.Or(e.Fact.GetSettings().GetClusterMode(), mode)
+		link := e.Fact.GetPceLink()
+		if link == nil {
+			continue
+		}
+		state = &consoleState{State: strings.ToLower(strings.TrimPrefix(link.GetState().String(), "LINK_STATE_")), Reason: link.GetReason()}
+		if link.GetState() == ringfencev1.LinkState_LINK_STATE_UNSPECIFIED { // of a bridge of an earlier release
+			state.State = map[bool]string{true: "reachable", false: "degraded"}[link.GetUp()]
+		}
+	}
+	if state != nil {
+		state.ClusterMode = mode
+	}
+	return state, nil
 }
 
 // frozen tells of nodes that keep a policy while none is published, nil where no node has one.
@@ -179,6 +217,9 @@ func (s *session) printStatus(now status) {
 		fmt.Fprintf(s.stdout, "policy     window %d follows fact %d, provisioned version %d\n", p.Window, p.Sequence, p.ProvisionedVersion)
 		fmt.Fprintf(s.stdout, "digest     %s by %s\n", p.Digest, p.Engine)
 		fmt.Fprintf(s.stdout, "in sync    %s\n", strings.Join(p.Synced, ", "))
+	}
+	if c := now.Console; c != nil {
+		fmt.Fprintf(s.stdout, "console    %s: %s (cluster mode %s)\n", c.State, c.Reason, cmp.Or(c.ClusterMode, "unknown"))
 	}
 	t := newTable("node", "version", "window", "provisioned", "enforced", "pending", "failed", "reported", "problems")
 	for _, n := range now.Nodes {
