@@ -164,6 +164,14 @@ func sameMetadata(a, b pce.KubernetesMetadata) bool {
 	return a.UID == b.UID && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
 }
 
+// orNone takes a collection that the console does not serve for an empty one: then nothing of it can be taken away.
+func orNone[T any](items []T, err error) ([]T, error) {
+	if pce.KindOf(err) == pce.Missing {
+		return nil, nil
+	}
+	return items, err
+}
+
 // again is for kinds of which the console does not list what it was told: all of them are told again.
 func again[T any](T, T) bool { return false }
 
@@ -172,7 +180,7 @@ func (r *reporter) tellServices(ctx context.Context, now cluster) error {
 	return r.optional("services", bring(ctx, r, &r.services, collectionCalls[pce.ClusterService]{
 		kind: "services", create: agent.ReportServices, update: agent.ReportServices, same: again[pce.ClusterService],
 		list: func(ctx context.Context) (map[string]entry[pce.ClusterService], error) {
-			listed, err := served(r.to.cluster.VirtualServices(ctx, pce.Active))
+			listed, err := orNone(r.to.cluster.VirtualServices(ctx, pce.Active))
 			known := map[string]entry[pce.ClusterService]{}
 			for _, v := range listed {
 				if serviceOfCluster(v, r.config.ClusterID) {
@@ -192,7 +200,7 @@ func (r *reporter) tellContainers(ctx context.Context, now cluster) error {
 	return r.optional("container_workloads", bring(ctx, r, &r.containers, collectionCalls[pce.ContainerWorkload]{
 		kind: "containers", create: agent.ReportContainers, update: agent.ReportContainers, same: again[pce.ContainerWorkload],
 		list: func(ctx context.Context) (map[string]entry[pce.ContainerWorkload], error) {
-			listed, err := served(r.to.cluster.ContainerWorkloads(ctx))
+			listed, err := orNone(r.to.cluster.ContainerWorkloads(ctx))
 			known := map[string]entry[pce.ContainerWorkload]{}
 			for _, w := range listed {
 				if ofCluster(w.ContainerCluster, agent.Cluster()) {
@@ -219,7 +227,7 @@ func (r *reporter) tellHosts(ctx context.Context, now cluster) error {
 	return r.optional("hosts", bring(ctx, r, &r.hosts, collectionCalls[pce.Host]{
 		kind: "hosts", create: report, update: report, same: again[pce.Host],
 		list: func(ctx context.Context) (map[string]entry[pce.Host], error) {
-			listed, err := served(r.to.cluster.Workloads(ctx))
+			listed, err := orNone(r.to.cluster.Workloads(ctx))
 			known := map[string]entry[pce.Host]{}
 			for _, w := range listed {
 				if w.ContainerCluster != nil && w.ContainerCluster.Href == agent.Cluster() && !w.Deleted {

@@ -31,8 +31,10 @@ type policy struct {
 	// objects by href, each with the SHA-256 of its deterministic encoding.
 	objects  map[string]object
 	warnings []string
-	// bindings were read beside the version: they act at once, and are in the virtual services.
+	// bindings and virtual were read beside the version: bindings act at once, and so do virtual services that clusters make after
+	// their own Services.
 	bindings []pce.ServiceBinding
+	virtual  []pce.VirtualService
 }
 
 type object struct {
@@ -46,8 +48,12 @@ type fetcher struct {
 	cluster string // href
 	// pairing is the name or the href of the nodes' pairing profile, empty for the only one.
 	pairing string
+	// holds tells whether the log holds objects of a kind, as hrefs spell it.
+	holds func(kind string) bool
 	// last is the newest policy that was read whole; its version is not read again.
 	last *policy
+	// listed are the kinds that the console has served.
+	listed map[string]bool
 }
 
 // forget makes the next fetch read everything: after a failure the console may be another one under the same numbers.
@@ -79,22 +85,26 @@ func (f *fetcher) fetch(ctx context.Context) (*picture, error) {
 
 func (f *fetcher) read(ctx context.Context, version pce.PolicyVersion) (*picture, error) {
 	p, c := &picture{policy: f.last}, &converter{}
-	bindings, err := served(f.client.ServiceBindings(ctx))
+	bindings, err := served[pce.ServiceBinding](f, "service_bindings")(f.client.ServiceBindings(ctx))
 	if err != nil {
 		return nil, err
 	}
-	if p.policy == nil || p.version != version.Version || !reflect.DeepEqual(p.bindings, bindings) {
-		if p.policy, err = f.readPolicy(ctx, version, bindings); err != nil {
+	virtual, err := served[pce.VirtualService](f, "virtual_services")(f.client.VirtualServices(ctx, pce.Active))
+	if err != nil {
+		return nil, err
+	}
+	if p.policy == nil || p.version != version.Version || !reflect.DeepEqual(p.bindings, bindings) || !reflect.DeepEqual(p.virtual, virtual) {
+		if p.policy, err = f.readPolicy(ctx, version, bindings, virtual); err != nil {
 			return nil, err
 		}
 	}
-	if p.dimensions, err = converted(c.dimension)(served(f.client.LabelDimensions(ctx))); err != nil {
+	if p.dimensions, err = converted(c.dimension)(served[pce.LabelDimension](f, "label_dimensions")(f.client.LabelDimensions(ctx))); err != nil {
 		return nil, err
 	}
 	if p.labels, err = converted(c.label)(f.client.Labels(ctx)); err != nil {
 		return nil, err
 	}
-	machines, err := served(f.client.Workloads(ctx))
+	machines, err := served[pce.Workload](f, "workloads")(f.client.Workloads(ctx))
 	machines = slices.DeleteFunc(machines, func(w pce.Workload) bool { return w.Deleted })
 	if p.workloads, err = converted(c.workload)(machines, err); err != nil {
 		return nil, err
@@ -106,18 +116,29 @@ func (f *fetcher) read(ctx context.Context, version pce.PolicyVersion) (*picture
 	return p, err
 }
 
-// served takes a collection that the console does not serve for an empty one.
-func served[T any](items []T, err error) ([]T, error) {
-	if pce.KindOf(err) == pce.Missing {
-		return nil, nil
+// served takes a collection that the console does not serve for an empty one, where nothing speaks against it: one that it served
+// before, or of which the log holds objects, has not become empty by an answer of 404.
+func served[T any](f *fetcher, kind string) func([]T, error) ([]T, error) {
+	return func(items []T, err error) ([]T, error) {
+		switch {
+		case err == nil:
+			if f.listed == nil {
+				f.listed = map[string]bool{}
+			}
+			f.listed[kind] = true
+		case pce.KindOf(err) == pce.Missing && (f.listed[kind] || f.holds != nil && f.holds(kind)):
+			return nil, fmt.Errorf("%w; the console had %s before, and what it had stays in force", err, kind)
+		case pce.KindOf(err) == pce.Missing:
+			return nil, nil
+		}
+		return items, err
 	}
-	return items, err
 }
 
 // readPairing reads the pairing profile of the cluster's nodes. A console of an earlier release does not show pairing
 // profiles to a cluster (403): then there is none.
 func (f *fetcher) readPairing(ctx context.Context, p *picture) error {
-	all, err := served(f.client.PairingProfiles(ctx))
+	all, err := served[pce.PairingProfile](f, "pairing_profiles")(f.client.PairingProfiles(ctx))
 	var refused *pce.Error
 	if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
 		p.notes = append(p.notes, "the PCE does not let this cluster read pairing profiles: nodes have no labels and mode by one")
@@ -164,7 +185,7 @@ func each[T, P any](items []T, convert func(T) (P, error)) ([]P, error) {
 
 // readAcknowledged reads which Kubernetes workloads of the cluster the console knows. One that it calls oddly is left out.
 func (f *fetcher) readAcknowledged(ctx context.Context, p *picture) error {
-	listed, err := served(f.client.KubernetesWorkloads(ctx))
+	listed, err := served[pce.KubernetesWorkload](f, "kubernetes_workloads")(f.client.KubernetesWorkloads(ctx))
 	if err != nil {
 		return err
 	}
@@ -191,8 +212,8 @@ func serviceOfCluster(v pce.VirtualService, cluster string) bool {
 	return made && owner == cluster && v.ExternalDataReference != ""
 }
 
-func (f *fetcher) readPolicy(ctx context.Context, version pce.PolicyVersion, bindings []pce.ServiceBinding) (*policy, error) {
-	p := &policy{version: version.Version, objects: map[string]object{}, bindings: bindings}
+func (f *fetcher) readPolicy(ctx context.Context, version pce.PolicyVersion, bindings []pce.ServiceBinding, services []pce.VirtualService) (*policy, error) {
+	p := &policy{version: version.Version, objects: map[string]object{}, bindings: bindings, virtual: services}
 	if at, err := time.Parse(time.RFC3339Nano, version.CreatedAt); err == nil {
 		p.provisionedAt = timestamppb.New(at)
 	}
@@ -206,16 +227,16 @@ func (f *fetcher) readPolicy(ctx context.Context, version pce.PolicyVersion, bin
 			return converted(c.service)(f.client.Services(ctx, pce.Active))
 		},
 		func() ([]*ringfencev1.PceObject, error) {
-			return converted(c.labelGroup)(served(f.client.LabelGroups(ctx, pce.Active)))
+			return converted(c.labelGroup)(served[pce.LabelGroup](f, "label_groups")(f.client.LabelGroups(ctx, pce.Active)))
 		},
 		func() ([]*ringfencev1.PceObject, error) {
-			return converted(virtual)(served(f.client.VirtualServices(ctx, pce.Active)))
+			return each(services, virtual)
 		},
 		func() ([]*ringfencev1.PceObject, error) {
 			return converted(c.ruleSet)(f.client.RuleSets(ctx, pce.Active))
 		},
 		func() ([]*ringfencev1.PceObject, error) {
-			return converted(c.boundary)(served(f.client.EnforcementBoundaries(ctx, pce.Active)))
+			return converted(c.boundary)(served[pce.EnforcementBoundary](f, "enforcement_boundaries")(f.client.EnforcementBoundaries(ctx, pce.Active)))
 		},
 	} {
 		objects, err := read()

@@ -135,3 +135,28 @@ func TestPairingProfileOfTheNodes(t *testing.T) {
 		}
 	}
 }
+
+// A collection that the console had is not taken for empty by an answer of 404, which may be a proxy's.
+func TestACollectionDoesNotVanish(t *testing.T) {
+	groups := "sec_policy/active/label_groups"
+	a := oldest()
+	a[groups] = `[]`
+	f := a.fetcher(t, "")
+	if _, err := f.fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	delete(a, groups)
+	f.forget()
+	if _, err := f.fetch(t.Context()); pce.KindOf(err) != pce.Missing || !strings.Contains(err.Error(), "the console had label_groups before, and what it had stays in force") {
+		t.Errorf("served before: %v", err)
+	}
+	f = a.fetcher(t, "")
+	f.holds = func(kind string) bool { return kind == "label_groups" }
+	if _, err := f.fetch(t.Context()); pce.KindOf(err) != pce.Missing {
+		t.Errorf("in the log: %v", err)
+	}
+	f.holds = func(string) bool { return false }
+	if _, err := f.fetch(t.Context()); err != nil {
+		t.Errorf("never served: %v", err)
+	}
+}

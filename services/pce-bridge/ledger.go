@@ -155,6 +155,25 @@ func (l *ledger) labels() labels {
 	return known
 }
 
+// holds tells whether the log has objects of a kind, as hrefs spell it.
+func (l *ledger) holds(kind string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.committed != nil {
+		for href := range l.committed.entries {
+			if strings.Contains(href, "/"+kind+"/") {
+				return true
+			}
+		}
+	}
+	for subject := range l.held {
+		if strings.HasPrefix(subject, prefixOf(strings.TrimSuffix(kind, "s"))) {
+			return true
+		}
+	}
+	return false
+}
+
 // hrefs gives what the console calls the Kubernetes workloads that it knows, by our key.
 func (l *ledger) hrefs() map[string]string {
 	out := map[string]string{}

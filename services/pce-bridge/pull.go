@@ -38,7 +38,9 @@ type puller struct {
 
 // pull runs until ctx ends or the log fails. Failures of the console are complained of and waited out.
 func (b *bridge) pull(ctx context.Context, held *ledger, seen *inventory) error {
-	p := &puller{bridge: b, held: held, cluster: seen, fetcher: &fetcher{cluster: b.to.agent.Cluster(), pairing: b.config.PairingProfile}}
+	p := &puller{bridge: b, held: held, cluster: seen, fetcher: &fetcher{
+		cluster: b.to.agent.Cluster(), pairing: b.config.PairingProfile, holds: held.holds,
+	}}
 	usual, early := b.patience(), b.earlyPatience()
 	for {
 		err := p.turn(ctx)

@@ -49,6 +49,17 @@ func (c *console) writeLabels(ctx context.Context) error {
 	return err
 }
 
+// pairingKey makes a key by which the cluster's nodes become workloads, to be looked at.
+func (c *console) pairingKey(ctx context.Context) (string, error) {
+	profile, err := c.client.CreatePairingProfile(ctx, pce.PairingProfile{
+		Name: c.cluster.Name + " nodes", Enabled: true, EnforcementMode: pce.ModeVisibilityOnly, Labels: []pce.Ref{},
+	})
+	if err != nil {
+		return "", err
+	}
+	return c.client.CreatePairingKey(ctx, profile.Href)
+}
+
 // waitForProfiles waits until the cluster reported its namespaces, so that the console made their profiles.
 func (c *console) waitForProfiles(ctx context.Context) (map[string]pce.ContainerWorkloadProfile, error) {
 	for {

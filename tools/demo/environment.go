@@ -363,10 +363,14 @@ func (d *Demo) installRingfence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	code, err := d.console.pairingKey(ctx)
+	if err != nil {
+		return err
+	}
 	values := append(d.imageValues(),
 		"--set", "pce_url=pce."+pceNamespace+".svc:8443",
 		"--set", "cluster_id="+pce.ID(d.console.cluster.Href),
-		"--set", "cluster_token="+d.console.cluster.Token,
+		"--set", "cluster_token="+d.console.cluster.Token, "--set-string", "cluster_code="+code,
 		"--set", "containerRuntime=containerd", "--set", "containerManager=kubernetes", "--set", "clusterMode=clas",
 		"--set", "enforcer.flowInterval=2s",
 		"--set-file", "pceRootCA="+ca)
@@ -375,6 +379,21 @@ func (d *Demo) installRingfence(ctx context.Context) error {
 	}
 	chart := filepath.Join(d.options.Root, "deploy", "helm", "ringfence")
 	return d.helm(ctx, append([]string{"install", "ringfence", chart, "--namespace", Namespace, "--wait", "--timeout", "3m"}, values...)...)
+}
+
+// Upgrade changes values of the installation, such as "clusterMode=legacy", and waits until what they concern runs.
+func (d *Demo) Upgrade(ctx context.Context, values ...string) error {
+	chart := filepath.Join(d.options.Root, "deploy", "helm", "ringfence")
+	args := []string{"upgrade", "ringfence", chart, "--namespace", Namespace, "--reuse-values", "--wait", "--timeout", "3m"}
+	for _, v := range values {
+		args = append(args, "--set", v)
+	}
+	return d.helm(ctx, args...)
+}
+
+// Console gives the console's client, with the rights of a person, and the demo's cluster in it.
+func (d *Demo) Console() (*pce.Client, pce.ContainerCluster) {
+	return d.console.client, d.console.cluster
 }
 
 // consoleCA writes the certificate of the console's own authority into a file, for the bridge to trust.

@@ -114,6 +114,8 @@ func TestStory(t *testing.T) {
 	}
 	t.Run("the log's disk is lost while the console is stopped", func(t *testing.T) { lostLog(t, d) })
 	t.Run("the console knows the workloads and their labels", func(t *testing.T) { reported(t, d) })
+	t.Run("degraded mode", func(t *testing.T) { degraded(t, d) })
+	t.Run("cluster modes", func(t *testing.T) { clusterModes(t, d) })
 }
 
 // reported wants the console to know the sample's workloads, with the labels that the policy gives them.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -381,17 +382,49 @@ func (s *scene) workloads() []string {
 // applied is the version that the console was told of.
 func (s *scene) applied() string {
 	s.Helper()
-	req, err := http.NewRequestWithContext(s.Context(), http.MethodGet, "http://"+s.address+"/api/v2"+s.cluster.Href, nil)
+	_, after, found := strings.Cut(s.text(s.cluster.Href), `"security_policy_applied_version":`)
+	if !found {
+		return ""
+	}
+	return after[:strings.IndexAny(after, ",}")]
+}
+
+// text is what the console answers at a path, to a person.
+func (s *scene) text(path string) string {
+	s.Helper()
+	return string(s.ask(http.MethodGet, path, nil))
+}
+
+// post sends in and decodes the answer into out.
+func (s *scene) post(path string, in, out any) {
+	s.Helper()
+	body, err := json.Marshal(in)
+	s.must(err)
+	s.must(json.Unmarshal(s.ask(http.MethodPost, path, bytes.NewReader(body)), out))
+}
+
+func (s *scene) ask(method, path string, body io.Reader) []byte {
+	s.Helper()
+	req, err := http.NewRequestWithContext(s.Context(), method, "http://"+s.address+"/api/v2"+path, body)
 	s.must(err)
 	req.SetBasicAuth(userKey, userSecret)
 	resp, err := http.DefaultClient.Do(req)
 	s.must(err)
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(resp.Body)
 	s.must(err)
-	_, after, found := bytes.Cut(body, []byte(`"security_policy_applied_version":`))
-	if !found {
-		return ""
+	if resp.StatusCode > 299 {
+		s.Fatalf("%s %s: %s: %s", method, path, resp.Status, answer)
 	}
-	return string(after[:bytes.IndexAny(after, ",}")])
+	return answer
+}
+
+// eventuallyWithin is for what takes longer by its nature.
+func (s *scene) eventuallyWithin(patience time.Duration, what string, check func() bool) {
+	s.Helper()
+	for deadline := time.Now().Add(patience); !check(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.Fatalf("not within %s: %s", patience, what)
+		}
+	}
 }

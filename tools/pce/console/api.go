@@ -28,6 +28,8 @@ type Console struct {
 	queries  *trafficQueries
 	log      zerolog.Logger
 	mux      *http.ServeMux
+	// mounted are the patterns of route, which the description has to have.
+	mounted []string
 
 	trafficMiB int64
 }
@@ -98,6 +100,7 @@ type handler func(request) (response, error)
 // route serves pattern ("GET /orgs/{org}/labels") for those whom allow lets in.
 func (c *Console) route(allow access, pattern string, handle handler) {
 	method, path := splitPattern(pattern)
+	c.mounted = append(c.mounted, pattern)
 	c.mux.HandleFunc(method+" /api/v2"+path, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		answer, err := c.serve(r, allow, strings.Contains(path, "{org}"), handle)

@@ -34,8 +34,8 @@ func TestClusterServices(t *testing.T) {
 		t.Fatalf("%+v", results)
 	}
 	w.writesNothing("services", func() { must(agent.ReportServices(ctx, []api.ClusterService{front}))(t) })
-	if now := must(agent.WaitForChanges(ctx, mine.Cursor, 0))(t); now != mine {
-		t.Fatal("its own services ended its poll")
+	if now := must(agent.WaitForChanges(ctx, mine.Cursor, 0))(t); now.Cursor == mine.Cursor || now.PolicyVersion != mine.PolicyVersion {
+		t.Fatal("it does not hear of what became of its own services")
 	}
 	if now := must(other.WaitForChanges(ctx, theirs.Cursor, 0))(t); now.Cursor == theirs.Cursor || now.PolicyVersion != 1 {
 		t.Fatal("another cluster does not hear of them")

@@ -347,6 +347,11 @@ func (at place) change(t *transaction, id string, change document) error {
 	return nil
 }
 
+// builtIn tells whether an object is the IP list or the service that every organisation has and clients look up by name.
+func (at place) builtIn(o *record) bool {
+	return o.CreatedBy == builtinAuthor && slices.Contains([]string{pce.AnyIPList, pce.AllServices}, o.Doc.text("name"))
+}
+
 // editable refuses people's changes to what a cluster made and keeps as it is there.
 func (at place) editable(o *record, id string) error {
 	if at.kind.table == tableVirtual && o.ofCluster() {
@@ -402,6 +407,9 @@ func (at place) delete(t *transaction, id string, force bool) error {
 func (at place) removable(s *state, o *record, id string, force bool) error {
 	if at.kind.table == tableDimensions {
 		return s.checkDimensionGone(id, o)
+	}
+	if at.builtIn(o) {
+		return refuse(http.StatusNotAcceptable, at.event+"_is_built_in", "%s is built in", hrefOf(at.table, id, ""))
 	}
 	if at.kind.table == tableMachines && s.venOf(id) != "" {
 		return refuse(http.StatusNotAcceptable, "workload_is_managed", "%s has an agent; unpair it", hrefOf(at.table, id, ""))

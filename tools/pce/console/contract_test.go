@@ -15,6 +15,7 @@ import (
 	api "github.com/ringfence/ringfence/libs/pce"
 	"github.com/ringfence/ringfence/tools/pce/console"
 	"github.com/ringfence/ringfence/tools/pce/journal"
+	"github.com/ringfence/ringfence/tools/pce/openapi/conform"
 )
 
 const testKey, testSecret = "api_test", "0123456789abcdef"
@@ -48,7 +49,7 @@ func (w *world) open(options ...console.Option) {
 	if _, err := w.console.EnsureKey(w.t.Context(), console.APIKey{ID: testKey, Secret: testSecret}); err != nil {
 		w.t.Fatal(err)
 	}
-	w.server = httptest.NewServer(w.console)
+	w.server = httptest.NewServer(conform.Handler(w.console, func(err error) { w.t.Error(err) }))
 	w.user = w.client(api.Config{User: testKey, Secret: testSecret})
 }
 

@@ -70,8 +70,8 @@ func TestHosts(t *testing.T) {
 		t.Fatalf("%+v", results)
 	}
 	w.writesNothing("hosts", func() { report(one, two) })
-	if now := must(agent.WaitForChanges(ctx, mine.Cursor, 0))(t); now.Cursor != mine.Cursor {
-		t.Fatal("its own hosts ended its poll")
+	if now := must(agent.WaitForChanges(ctx, mine.Cursor, 0))(t); now.Cursor == mine.Cursor {
+		t.Fatal("it does not hear of what became of its own nodes")
 	}
 	if now := must(other.WaitForChanges(ctx, theirs.Cursor, 0))(t); now.Cursor == theirs.Cursor {
 		t.Fatal("another cluster does not hear of new machines")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	api "github.com/ringfence/ringfence/libs/pce"
@@ -157,4 +158,28 @@ func TestServiceBindings(t *testing.T) {
 	if err := json.Unmarshal(single.body, &list); err != nil || single.status != 201 || list[0].Status != "created" {
 		t.Fatalf("an object in place of a list: %d %s", single.status, single.body)
 	}
+}
+
+// Interfaces can be written one by one.
+func TestInterfaces(t *testing.T) {
+	w := newWorld(t)
+	m := must(w.user.CreateWorkload(t.Context(), api.Workload{Name: "one", Interfaces: []api.Interface{{Name: "eth0", Address: "10.0.0.1"}}}))(t)
+	at := strings.TrimPrefix(m.Href, "/orgs/1") + "/interfaces"
+	w.want(406, w.do("POST", at, map[string]any{"name": "eth1", "address": "here"}), "interfaces.address")
+	made := w.do("POST", at, map[string]any{"name": "eth1", "address": "10.0.0.2", "cidr_block": 24})
+	w.want(201, made, `"cidr_block":24`)
+	if made.header.Get("Location") != m.Href+"/interfaces/eth1" {
+		t.Fatalf("Location %s", made.header.Get("Location"))
+	}
+	w.want(200, w.do("GET", at+"/eth1", nil), `"link_state":null`)
+	if list := w.do("GET", at, nil).list(t); len(list) != 2 || list[0]["href"] != m.Href+"/interfaces/eth0" {
+		t.Fatalf("interfaces: %v", list)
+	}
+	w.want(204, w.do("DELETE", at+"/eth0", nil), "")
+	w.want(404, w.do("DELETE", at+"/eth0", nil), "not_found")
+	w.want(404, w.do("GET", at+"/eth0", nil), "not_found")
+	if all := must(w.user.Workloads(t.Context()))(t); len(all[0].Interfaces) != 1 || all[0].Interfaces[0].Address != "10.0.0.2" {
+		t.Fatalf("workload: %+v", all)
+	}
+	w.want(404, w.do("GET", "/workloads/none/interfaces", nil), "not_found")
 }

@@ -94,6 +94,7 @@ func TestRevert(t *testing.T) {
 	if p := must(w.user.Pending(ctx))(t); len(p.RuleSets) != 0 || len(p.IPLists) != 1 {
 		t.Fatalf("pending: %+v", p)
 	}
+	w.want(406, w.do("PUT", "/sec_policy/delete", only(api.ChangeSubset{})), "change_subset: must not be empty")
 	w.want(204, w.do("DELETE", "/sec_policy/pending", nil), "")
 	w.want(404, w.do("GET", strings.TrimPrefix(list.Href, "/orgs/1"), nil), "not_found")
 	w.close()
@@ -289,4 +290,11 @@ func TestRuleSetsAreWrittenAsRead(t *testing.T) {
 	w.want(200, w.do("GET", at, nil), `"description":"new"`)
 	read["rules"].([]any)[0].(map[string]any)["enabled"] = false
 	w.want(406, w.do("PUT", at, read), "rules: can be given only when the rule set is created")
+}
+
+// What clients look up by name is there for good.
+func TestBuiltinsStay(t *testing.T) {
+	w := newWorld(t)
+	w.refused(w.user.Delete(t.Context(), "/orgs/1/sec_policy/draft/ip_lists/1"), api.Refused, "ip_list_is_built_in")
+	w.refused(w.user.Delete(t.Context(), "/orgs/1/sec_policy/draft/services/2"), api.Refused, "service_is_built_in")
 }

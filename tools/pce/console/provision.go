@@ -78,15 +78,20 @@ func namedIn(c pce.ChangeSubset) map[string][]pce.Ref {
 	}
 }
 
+func isEmpty(c pce.ChangeSubset) bool {
+	for _, named := range namedIn(c) {
+		if len(named) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // subset gives the drafts of a change subset that differ from the active policy, all that do where it is empty.
 func (s *state) subset(asked pce.ChangeSubset) ([]key, error) {
 	refs := namedIn(asked)
-	everything := true
-	for _, named := range refs {
-		everything = everything && len(named) == 0
-	}
 	var chosen []key
-	if everything {
+	if isEmpty(asked) {
 		for _, table := range provisioned {
 			for _, id := range s.pending()[table] {
 				chosen = append(chosen, key{table, id})

@@ -13,6 +13,9 @@ func (c *Console) revert(r request) (response, error) {
 		if err := r.decode(&body); err != nil {
 			return response{}, err
 		}
+		if isEmpty(body.ChangeSubset) {
+			return response{}, invalid("change_subset", "must not be empty; DELETE sec_policy/pending reverts everything")
+		}
 	}
 	err := c.store.write(r.Context(), r.who.href, "sec_policy.restore", func(t *transaction) error {
 		chosen, err := t.state.subset(body.ChangeSubset)

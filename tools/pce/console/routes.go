@@ -13,6 +13,7 @@ func (c *Console) routes() {
 	c.route(anyone, "GET /health", c.health)
 	c.route(anyone, "GET /product_version", func(request) (response, error) { return ok(productVersion()), nil })
 	c.route(anyone, "GET /noop", func(request) (response, error) { return noContent, nil })
+	c.route(anyone, "GET /openapi.json", describe)
 	c.userRoutes()
 	c.settingsRoutes()
 	c.route(readers, "GET "+orgs, c.organisation)
@@ -70,6 +71,7 @@ func (c *Console) elsewhere(w http.ResponseWriter, r *http.Request) {
 func (c *Console) machineRoutes(orgs string) {
 	c.collection(orgs+"/workloads", machines, readers, users)
 	c.bulkRoutes(orgs+"/workloads", machines)
+	c.interfaceRoutes(orgs + "/workloads/{id}/interfaces")
 	c.route(users, "PUT "+orgs+"/workloads/unpair",
 		c.unpair("workloads", func(u unpairing) []pce.Ref { return u.Workloads }, workloadByHref))
 	c.route(readers, "GET "+orgs+"/vens", c.list(vens))

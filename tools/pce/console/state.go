@@ -116,8 +116,8 @@ type state struct {
 	versions []version
 	events   []event
 	// numbers of the newest edits that agents wait for
-	policyAt       latest
-	organisationAt latest            // of what acts at once in all clusters: labels, pairing profiles
+	policyAt       uint64
+	organisationAt uint64            // of what acts at once in all clusters: labels, pairing profiles
 	profilesAt     map[string]uint64 // by cluster
 }
 
@@ -151,12 +151,12 @@ func (s *state) apply(number uint64, e *edit) {
 			p.Record.Owner = builtinUser
 		}
 		p.Record.Revision = number
-		s.note(number, e.Author, p.Table, p.Record.Owner)
+		s.note(number, p.Table, p.Record.Owner)
 		s.put(p.Table, p.ID, p.Record)
 	}
 	for _, k := range e.Remove {
 		if r := s.get(k.Table, k.ID); r != nil {
-			s.note(number, e.Author, k.Table, r.Owner)
+			s.note(number, k.Table, r.Owner)
 		}
 		s.drop(k.Table, k.ID)
 	}
@@ -169,12 +169,12 @@ func (s *state) apply(number uint64, e *edit) {
 	s.events = keepNewest(append(s.events, happened))
 }
 
-func (s *state) note(number uint64, author, table, owner string) {
+func (s *state) note(number uint64, table, owner string) {
 	switch table {
 	case tableLabels, tablePairing, tableDimensions, tableMachines, tableBindings:
-		s.organisationAt.note(number, author)
+		s.organisationAt = number
 	case activeTables + tableVirtual: // a cluster's own, which are active without being provisioned
-		s.policyAt.note(number, author)
+		s.policyAt = number
 	case tableProfiles:
 		s.profilesAt[owner] = number
 	}
@@ -248,29 +248,8 @@ func (s *state) activeVersion() int64 {
 	return s.versions[len(s.versions)-1].Version
 }
 
-// cursor is the number of the newest edit that the agent of a cluster cares for, and did not make itself: else every report
-// of its would end its own poll.
+// cursor is the number of the newest edit that the agent of a cluster cares for, its own ones included: what the console made of a
+// report, such as a machine's labels, is for the cluster to read. A report that changes nothing is no edit.
 func (s *state) cursor(cluster string) uint64 {
-	href := hrefOf(tableClusters, cluster, "")
-	return max(s.policyAt.notBy(href), s.organisationAt.notBy(href), s.profilesAt[cluster])
-}
-
-// latest is the newest edit of some kind, and the newest by anybody but its author.
-type latest struct {
-	at, others uint64
-	author     string
-}
-
-func (l *latest) note(number uint64, author string) {
-	if author != l.author {
-		l.others, l.author = l.at, author
-	}
-	l.at = number
-}
-
-func (l *latest) notBy(author string) uint64 {
-	if author == l.author {
-		return l.others
-	}
-	return l.at
+	return max(s.policyAt, s.organisationAt, s.profilesAt[cluster])
 }

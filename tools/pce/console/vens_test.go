@@ -120,6 +120,8 @@ func TestManagedWorkloads(t *testing.T) {
 	in.want(http.StatusNotAcceptable, "workload_is_managed", "DELETE", workload, nil)
 	in.want(http.StatusOK, `"token":"ven_upgrade_not_supported"`, "PUT", org+"/vens/upgrade", map[string]any{"vens": []pce.Ref{{Href: ven}}, "release": "2"})
 
+	in.want(http.StatusNotAcceptable, "which reports its interfaces", "POST", workload+"/interfaces", pce.Interface{Name: "eth1"})
+
 	refs := []pce.Ref{{Href: workload}}
 	in.want(http.StatusNotAcceptable, "ip_table_restore", "PUT", org+"/workloads/unpair", map[string]any{"workloads": refs, "ip_table_restore": "never"})
 	in.want(http.StatusNotAcceptable, "is not managed", "PUT", org+"/workloads/unpair", map[string]any{"workloads": []pce.Ref{{Href: org + "/workloads/none"}}})

@@ -30,7 +30,7 @@ func (s *state) provision(number uint64, e *edit) {
 			}
 		}
 	}
-	s.policyAt.note(number, e.Author)
+	s.policyAt = number
 	s.versions = append(s.versions, version{provision: *e.Provision, at: e.At, author: e.Author})
 }
 
