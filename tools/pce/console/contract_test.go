@@ -248,7 +248,7 @@ func TestRuleSetsRefuseWhatCannotBe(t *testing.T) {
 	_, err := w.user.CreateRuleSet(ctx, api.RuleSet{Name: "shop", Scopes: everywhere()})
 	w.refused(err, api.Refused, "name_must_be_unique")
 	_, err = w.user.CreateRuleSet(ctx, api.RuleSet{Name: "x"})
-	w.refused(err, api.Refused, "scopes: must not be empty")
+	w.refused(err, api.Refused, "scopes: must be given")
 	_, err = w.user.CreateRuleSet(ctx, api.RuleSet{Name: "x", Scopes: everywhere(), Rules: []api.Rule{{}}})
 	w.refused(err, api.Refused, "consumers: must not be empty")
 	if sets := must(w.user.RuleSets(ctx, api.Draft))(t); len(sets) != 1 || len(sets[0].Rules) != 0 {

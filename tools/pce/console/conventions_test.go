@@ -252,3 +252,40 @@ func TestProfilesTogether(t *testing.T) {
 		t.Errorf("backends: %v", list)
 	}
 }
+
+// Public clients make profiles by name alone, with their labels in the older form.
+func TestProfilesInTheOlderForm(t *testing.T) {
+	w := newWorld(t)
+	cluster, _, _ := w.onboard("lab")
+	web, dev := w.label("app", "web"), w.label("env", "dev")
+	at := strings.TrimPrefix(cluster.Href, "/orgs/1") + "/container_workload_profiles"
+	made := w.do("POST", at, map[string]any{"name": "shop", "managed": true, "enforcement_mode": "full", "assign_labels": refs(web.Href)})
+	w.want(http.StatusCreated, made, `"namespace":"shop"`)
+	w.want(http.StatusCreated, made, `"labels":[{"key":"app","assignment":{"href":"`+web.Href+`"}}]`)
+	w.want(http.StatusCreated, made, `"assign_labels":[{"href":"`+web.Href+`"}]`)
+	one := strings.TrimPrefix(made.header.Get("Location"), "/orgs/1")
+	w.want(http.StatusNoContent, w.do("PUT", one, map[string]any{"labels": []api.ProfileLabel{
+		{Key: "app", Assignment: &api.LabelRef{Href: web.Href}}, {Key: "env", Restriction: &[]api.LabelRef{{Href: dev.Href}}}}}), "")
+	w.want(http.StatusNoContent, w.do("PUT", one, w.do("GET", one, nil).decoded(t)), "") // as it was read
+	w.want(http.StatusOK, w.do("GET", one, nil), `"restriction":[{"href":"`+dev.Href+`"}]`)
+	w.want(http.StatusNoContent, w.do("PUT", one, map[string]any{"assign_labels": []api.Ref{}}), "")
+	got := w.do("GET", one, nil)
+	w.want(http.StatusOK, got, `"assign_labels":[]`)
+	w.want(http.StatusOK, got, `"restriction":[{"href":"`+dev.Href+`"}]`)
+	w.want(http.StatusNotAcceptable, w.do("PUT", one, map[string]any{"assign_labels": refs("/orgs/1/labels/99")}), "assign_labels: /orgs/1/labels/99 does not exist")
+	w.want(http.StatusNotAcceptable, w.do("POST", at, map[string]any{"managed": true}), "namespace_must_be_unique")
+}
+
+// A port is found in ranges, and a rule set without scopes is one that covers nothing.
+func TestWhatPublicClientsSend(t *testing.T) {
+	w := newWorld(t)
+	six, low, high := 6, 1, 1023
+	must(w.user.CreateService(t.Context(), api.Service{Name: "well known", ServicePorts: []api.ServicePort{{Proto: &six, Port: &low, ToPort: &high}}}))(t)
+	for port, want := range map[string]int{"443": 1, "1023": 1, "1024": 0} {
+		if list := w.do("GET", "/sec_policy/draft/services?port="+port, nil).list(t); len(list) != want {
+			t.Errorf("port %s: %v", port, list)
+		}
+	}
+	w.want(http.StatusNotAcceptable, w.do("GET", "/sec_policy/draft/services?port=x", nil), "port")
+	w.want(http.StatusCreated, w.do("POST", "/sec_policy/draft/rule_sets", map[string]any{"name": "none", "scopes": []any{}}), `"scopes":[]`)
+}

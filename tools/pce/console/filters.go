@@ -77,6 +77,20 @@ func byNumber(list, field string) filter {
 	}
 }
 
+// byPort finds objects with a port among those of a list's entries, which may be ranges.
+func byPort(list string) filter {
+	return func(value string) (chooses, error) {
+		want, err := strconv.Atoi(value)
+		return func(_ view, r *record) bool {
+			var entries []pce.ServicePort
+			if json.Unmarshal(r.Doc[list], &entries) != nil {
+				return false
+			}
+			return slices.ContainsFunc(entries, func(p pce.ServicePort) bool { return covers(p, pce.ServicePort{Port: &want}) })
+		}, err
+	}
+}
+
 // byPart finds objects with a string in a field of one of a list's entries.
 func byPart(list string, fields ...string) filter {
 	return func(value string) (chooses, error) {

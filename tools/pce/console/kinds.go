@@ -75,7 +75,7 @@ var (
 	}
 	services = kind{
 		table: tableServices, event: "service", exact: external, substring: named,
-		filters: map[string]filter{"port": byNumber("service_ports", "port"), "proto": byNumber("service_ports", "proto")},
+		filters: map[string]filter{"port": byPort("service_ports"), "proto": byNumber("service_ports", "proto")},
 		check:   checkService, inUse: true,
 	}
 	groups = kind{
@@ -90,7 +90,7 @@ var (
 		table: tableVirtual, event: "virtual_service", uuids: true, exact: external, substring: named,
 		filters: map[string]filter{
 			"labels": byLabels, "service": byRef("service"),
-			"service_ports.port": byNumber("service_ports", "port"), "service_ports.proto": byNumber("service_ports", "proto"),
+			"service_ports.port": byPort("service_ports"), "service_ports.proto": byNumber("service_ports", "proto"),
 			"service_addresses.fqdn": byPart("service_addresses", "fqdn"), "service_addresses.ip": byPart("service_addresses", "ip"),
 		},
 		check: checkVirtual, inUse: true,

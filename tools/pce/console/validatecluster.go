@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"net/http"
+	"slices"
 
 	"github.com/ringfence/ringfence/libs/pce"
 )
@@ -22,9 +23,17 @@ func checkCluster(v *validation, id string, doc, _ document) (document, error) {
 
 var modes = []string{pce.ModeIdle, pce.ModeVisibilityOnly, pce.ModeSelective, pce.ModeFull}
 
-// checkProfile holds that a namespace has one profile and keeps it, and that only managed profiles have labels.
+// checkProfile holds that a namespace has one profile and keeps it, and that only managed profiles have labels. A new profile
+// without a namespace is of the one that it is called after: public clients give no other, and none is the cluster's default.
 func checkProfile(v *validation, id string, doc, before document) (document, error) {
 	doc = withProfileDefaults(doc)
+	if name := doc.text("name"); before == nil && name != "" {
+		doc = doc.otherwise(map[string]any{"namespace": name})
+	}
+	doc, err := v.assigned(doc, before)
+	if err != nil {
+		return nil, err
+	}
 	var p pce.ContainerWorkloadProfile
 	if err := doc.into(&p); err != nil {
 		return nil, err
@@ -54,6 +63,41 @@ func normal(value []byte) []byte {
 		return []byte("null")
 	}
 	return value
+}
+
+// assigned takes the labels of a profile in either of their forms: assign_labels, the older one, replaces the assignments and
+// leaves restrictions of other keys.
+func (v *validation) assigned(doc, before document) (document, error) {
+	var labels, kept []pce.ProfileLabel
+	if err := decodeInto(doc["labels"], &labels); err != nil {
+		return nil, invalid("labels", "want a list of labels by key")
+	}
+	var refs []pce.Ref
+	if err := decodeInto(normal(doc["assign_labels"]), &refs); err != nil {
+		return nil, invalid("assign_labels", "want a list of references")
+	}
+	given := refs != nil && !slices.Equal(refs, assigned(before))
+	doc = doc.without([]string{"assign_labels"})
+	for _, l := range labels {
+		if l.Assignment != nil && l.Assignment.Href == "" {
+			l.Assignment = nil
+		}
+		if !given || l.Assignment == nil {
+			kept = append(kept, l)
+		}
+	}
+	if !given {
+		return doc.set("labels", append([]pce.ProfileLabel{}, kept...)), nil
+	}
+	for _, ref := range refs {
+		if err := v.refers("assign_labels", tableLabels, ref.Href); err != nil {
+			return nil, err
+		}
+		key := v.labelKey(ref.Href)
+		kept = slices.DeleteFunc(kept, func(l pce.ProfileLabel) bool { return l.Key == key && l.Assignment == nil })
+		kept = append(kept, pce.ProfileLabel{Key: key, Assignment: &pce.LabelRef{Href: ref.Href}})
+	}
+	return doc.set("labels", append([]pce.ProfileLabel{}, kept...)), nil
 }
 
 func withProfileDefaults(doc document) document {

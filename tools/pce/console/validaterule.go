@@ -16,8 +16,8 @@ func checkRuleSet(v *validation, id string, doc, _ document) (document, error) {
 	if s.Rules != nil || s.DenyRules != nil {
 		return nil, invalid("rules", "can be given only when the rule set is created; use its sec_rules and deny_rules")
 	}
-	if len(s.Scopes) == 0 {
-		return nil, invalid("scopes", "must not be empty; [[]] covers everything")
+	if s.Scopes == nil {
+		return nil, invalid("scopes", "must be given; [[]] covers everything, [] nothing")
 	}
 	for _, scope := range s.Scopes {
 		if err := v.scope("scopes", scope); err != nil {
