@@ -62,7 +62,7 @@ prerequisites: ## Install the Debian packages that are needed beyond Go, git and
 
 # --- measure ---------------------------------------------------------------------------------------------------------
 
-.PHONY: bench-engine bench-log bench-scale
+.PHONY: bench-engine bench-log bench-scale bench-pce
 bench-engine: ## Measure the engine beside its peers, 15 min; parts with BENCH="--workloads A1 --modes cold"; out/bench/engine.json.
 	@mkdir -p $(TOOLS)
 	@tools/dev/gobuild.sh bench -o $(TOOLS)/bench ./tools/bench/cmd/bench
@@ -78,6 +78,11 @@ bench-scale: ## Run policy-store with a thousand nodes that follow it, 15 min; p
 	@mkdir -p $(TOOLS)
 	@tools/dev/gobuild.sh bench -o $(TOOLS)/ ./tools/bench/cmd/bench ./services/policy-store/cmd/policy-store
 	@$(TOOLS)/bench scale --save out/bench/scale.json --charts docs/bench $(BENCH)
+
+bench-pce: ## Measure pce-bridge between a console of 20,000 labels and the log, 5 min; parts with BENCH="--rounds 1 --during 1m"; out/bench/pce.json.
+	@mkdir -p $(TOOLS)
+	@tools/dev/gobuild.sh bench -o $(TOOLS)/ ./tools/bench/cmd/bench ./tools/pce/cmd/pce ./services/policy-store/cmd/policy-store
+	@$(TOOLS)/bench pce --save out/bench/pce.json $(BENCH)
 
 # --- check -----------------------------------------------------------------------------------------------------------
 

@@ -186,6 +186,9 @@ func machineOperations() []Operation {
 		bulks(orgs+"/workloads", tag, "workload", "Workload"),
 		collection(orgs+"/pairing_profiles", tag, "pairing profile", "PairingProfile", readers, people, "name", "description", "enabled", "labels"),
 		[]Operation{
+			{Method: get, Path: orgs + "/workloads/{id}/interfaces", Tag: tag, Does: "List a workload's interfaces.", By: readers, Status: 200, Answer: "Interface", List: true, Query: listQuery},
+			create(orgs+"/workloads/{id}/interfaces", tag, "interface", "Interface", people), one(orgs+"/workloads/{id}/interfaces/{name}", tag, "interface", "Interface", readers),
+			{Method: del, Path: orgs + "/workloads/{id}/interfaces/{name}", Tag: tag, Does: "Remove an interface.", By: people, Status: 204},
 			{Method: put, Path: orgs + "/workloads/unpair", Tag: tag, Does: "Unpair workloads from their agents.", By: people, Status: 204, Body: "Unpairing"},
 			{Method: post, Path: orgs + "/pairing_profiles/{id}/pairing_key", Tag: tag, Does: "Make a pairing key.", By: people, Status: 201, Answer: "PairingKey", Body: "Empty"},
 			many(orgs+"/vens", tag, "VEN", "VEN", readers, "name", "hostname", "status", "labels"), one(orgs+"/vens/{id}", tag, "VEN", "VEN", readers),

@@ -21,6 +21,7 @@ type commands struct {
 
 	Log   logCommand   `cmd:"" help:"Measure the log beside etcd: durable writes, fan-out, bootstrap, replay, disk. Example: bench log --rows write,fan-out"`
 	Scale scaleCommand `cmd:"" help:"Run a cluster of a thousand nodes without its nodes: cold start, five minutes of changes, growth. Example: bench scale --during 1m"`
+	PCE   pceCommand   `cmd:"" name:"pce" help:"Measure pce-bridge between a console and the log: first full sync, changes, requests while nothing changes. Example: bench pce --rounds 1"`
 	Load  loadCommand  `cmd:"" hidden:"" help:"Be one client of the log, for bench log."`
 
 	Document documentCommand `cmd:"" help:"Put saved results into a document. Example: bench document out/bench/engine.json docs/benchmarks.md"`
