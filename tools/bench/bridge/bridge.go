@@ -83,7 +83,7 @@ func (b *Bench) Run(ctx context.Context) (out Life, err error) {
 }
 
 // round has a new log and a new cluster; the last one goes on to the changes and the calm.
-func (b *Bench) round(ctx context.Context, c *consoleProcess, dir string, n int, out *Life) error {
+func (b *Bench) round(ctx context.Context, c *consoleProcess, dir string, n int, out *Life) (err error) {
 	address, err := process.FreeAddress()
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (b *Bench) round(ctx context.Context, c *consoleProcess, dir string, n int,
 	if err != nil {
 		return err
 	}
-	defer running.stop()
+	defer func() { err = errors.Join(err, running.stop()) }()
 	last := n == b.Rounds-1
 	return b.watch(ctx, running, c, log, nc, cluster, last, out)
 }
@@ -145,9 +145,9 @@ type runningBridge struct {
 	cancel context.CancelFunc
 }
 
-func (r *runningBridge) stop() {
+func (r *runningBridge) stop() error {
 	r.cancel()
-	<-r.ended
+	return <-r.ended
 }
 
 func (b *Bench) startBridge(ctx context.Context, c *consoleProcess, log string, cluster pce.ContainerCluster) (*runningBridge, error) {
@@ -169,7 +169,6 @@ func (b *Bench) startBridge(ctx context.Context, c *consoleProcess, log string, 
 	go func() {
 		err := pcebridge.Run(ctx, config)
 		r.ended <- errors.Join(err, os.RemoveAll(empty))
-		close(r.ended)
 	}()
 	return r, nil
 }

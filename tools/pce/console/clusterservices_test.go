@@ -139,3 +139,32 @@ func TestMappedLabels(t *testing.T) {
 	w.refused(w.user.Delete(ctx, shop.Href), api.Refused, "label_in_use")
 	w.ok(w.user.Delete(ctx, mapped.Href))
 }
+
+// What people bind to a cluster's service goes with it, and names that clusters give are free for people.
+func TestUnpairingLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	_, _, agent := w.onboard("lab")
+	_, code := w.pairing("visibility_only")
+	host := must(agent.ReportHosts(ctx, api.Hosts{ActivationCode: code, Hosts: []api.Host{node("n1", "m1", "10.0.0.1")}}))(t)[0].Href
+	service := must(agent.ReportServices(ctx, []api.ClusterService{clusterService("u1", "front")}))(t)[0].Href
+	workload := must(agent.CreateWorkloads(ctx, []api.KubernetesWorkload{{Name: "web", Kind: "Deployment", Namespace: "x"}}))(t)[0].Href
+	must(agent.ReportContainers(ctx, []api.ContainerWorkload{{UID: "p1", Name: "web-1", Namespace: "x"}}))(t)
+	port, tcp := 80, 6
+	var own api.VirtualService
+	w.answered(201, "POST", "/orgs/1/sec_policy/draft/virtual_services", api.VirtualService{Name: "front", ServicePorts: []api.ServicePort{{Port: &port, Proto: &tcp}}}, &own)
+	w.ok(w.user.Delete(ctx, own.Href))
+	w.answered(201, "POST", "/orgs/1/service_bindings", api.ServiceBinding{VirtualService: &api.Ref{Href: service}, Workload: &api.Ref{Href: host}}, nil)
+
+	must(agent.DeleteServices(ctx, []string{"u1"}))(t)
+	must(agent.DeleteHosts(ctx, []string{host}))(t)
+	must(agent.DeleteContainers(ctx, []string{"p1"}))(t)
+	must(agent.DeleteWorkloads(ctx, []string{workload}))(t)
+	for _, path := range []string{"/workloads", "/vens", "/service_bindings", "/container_workloads", "/kubernetes_workloads",
+		"/sec_policy/active/virtual_services", "/sec_policy/draft/virtual_services"} {
+		var left []any
+		if w.answered(200, "GET", "/orgs/1"+path, nil, &left); len(left) != 0 {
+			t.Errorf("%s: left behind %v", path, left)
+		}
+	}
+}

@@ -203,6 +203,8 @@ func (s *state) actor(e event) rendered {
 		return rendered{"agent": rendered{"href": nil, "hostname": e.Node, "container_cluster": s.named(tableClusters, e.Author)}}
 	case strings.HasPrefix(e.Author, hrefOf(tableClusters, "", "")):
 		return rendered{"container_cluster": s.named(tableClusters, e.Author)}
+	case strings.HasPrefix(e.Author, org+"/"+tableKeys+"/"): // before there were users, keys were the authors
+		return rendered{"user": s.named(tableUsers, builtinAuthor)}
 	case strings.HasPrefix(e.Author, hrefOf(tableUsers, "", "")):
 		return rendered{"user": s.named(tableUsers, e.Author)}
 	default:

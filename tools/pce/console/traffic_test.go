@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -257,11 +258,18 @@ func TestTrafficOfMachines(t *testing.T) {
 	if last := must(agent.LastFlows(ctx))(t); last != "b1" {
 		t.Fatalf("the last batch is %q", last)
 	}
-	_, rows := w.ask(map[string]any{"sources": map[string]any{"include": [][]any{{map[string]any{"label_group": api.Ref{Href: outer.Href}}}}}})
-	if len(rows) != 1 || rows[0].Src.Workload.Name != "one" || rows[0].Src.Workload.Managed || rows[0].Src.Workload.Labels[0].Value != "vm" || rows[0].Network.Name != "Corporate" {
-		t.Fatalf("%+v", rows)
+	group := api.TrafficEnd{LabelGroup: &api.Ref{Href: outer.Href}}
+	found := must(w.user.Traffic(ctx, api.TrafficQuery{Sources: api.TrafficEnds{Include: [][]api.TrafficEnd{{group}}}}))(t)
+	if len(found) != 1 || found[0].Src.Workload.Name != "one" || found[0].Src.Workload.Managed || found[0].Src.Workload.Labels[0].Value != "vm" {
+		t.Fatalf("%+v", found)
 	}
-	_, rows = w.ask(map[string]any{"destinations": map[string]any{"include": [][]any{{map[string]any{"label": api.Ref{Href: vm.Href}}}}}})
+	if all := must(w.user.Traffic(ctx, api.TrafficQuery{}))(t); len(all) != 3 {
+		t.Fatalf("%d of three flows", len(all))
+	}
+	if happened := must(w.user.Events(ctx, url.Values{"event_type": {"label_group.create"}}))(t); len(happened) != 2 || happened[0].CreatedBy["user"] == nil {
+		t.Fatalf("%+v", happened)
+	}
+	_, rows := w.ask(map[string]any{"destinations": map[string]any{"include": [][]any{{map[string]any{"label": api.Ref{Href: vm.Href}}}}}})
 	if len(rows) != 1 || rows[0].Service.Port != 3 {
 		t.Fatalf("%+v", rows)
 	}

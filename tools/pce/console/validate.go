@@ -60,9 +60,12 @@ func (v *validation) holder(id string, doc document, fields []string) string {
 	return ""
 }
 
-// holds tells whether an object still has the values when the edit is done.
+// holds tells whether an object still has the values when the edit is done. The names that clusters give are their own.
 func (v *validation) holds(id string, at lookup, fields []string) bool {
 	r := v.get(v.table, id)
+	if r != nil && r.ofCluster() && fields[0] == "name" {
+		return false
+	}
 	return r != nil && !r.Deleted && lookupOf(v.table, r, fields) == at
 }
 
