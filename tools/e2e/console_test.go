@@ -202,7 +202,9 @@ func deploy(t *testing.T, d *demo.Demo, namespace, name, role string) corev1.Pod
 			t.Error(err)
 		}
 	})
-	pods, err := d.Cluster.WaitPods(ctx, namespace, "app="+name, 1)
+	bounded, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	pods, err := d.Cluster.WaitPods(bounded, namespace, "app="+name, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,9 +217,9 @@ func deploy(t *testing.T, d *demo.Demo, namespace, name, role string) corev1.Pod
 
 func podOf(t *testing.T, d *demo.Demo, namespace, name string) corev1.Pod {
 	t.Helper()
-	pods, err := d.Cluster.WaitPods(t.Context(), namespace, "app="+name, 1)
-	if err != nil {
-		t.Fatal(err)
+	pods, err := d.Cluster.Pods(t.Context(), namespace, "app="+name)
+	if err != nil || len(pods) == 0 {
+		t.Fatalf("pods of %s/%s: %d found, %v", namespace, name, len(pods), err)
 	}
 	return pods[0]
 }
