@@ -182,6 +182,7 @@ func TestRefusals(t *testing.T) {
 		{"pce", []string{"--set", "apiSecret=s"}, "/apiSecret"},
 		{"pce", []string{"--set", "apiKey=k,apiSecret=tooshort"}, "/apiSecret"},
 		{"pce", []string{"--set", "logLevel=trace"}, "/logLevel"},
+		{"pce", []string{"--set", "requestsAMinute=-1"}, "/requestsAMinute"},
 		{"pce", []string{"--set", "tls.crt=c"}, "tls.key is required"},
 		{"pce", []string{"--set", "persistence.size=big"}, "/persistence/size"},
 		{"pce", []string{"--set", "persistent.enabled=true"}, "persistent"},
