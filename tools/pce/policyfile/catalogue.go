@@ -280,7 +280,7 @@ var ruleShapes = map[string]record{fieldRules: allowRule, fieldDeny: denyRule}
 
 // Export reads the whole policy of a console, of its draft or of what is active.
 func Export(ctx context.Context, c Console, version string) (*Policy, error) {
-	all, err := load(ctx, c, version)
+	all, err := load(ctx, patiently(c), version)
 	if err != nil {
 		return nil, err
 	}

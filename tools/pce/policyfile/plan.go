@@ -59,6 +59,7 @@ type Plan struct {
 // NewPlan compares a policy with a console's draft. With prune, objects that the files do not have are to be deleted, of those kinds that
 // the files have a section for. The error has every reference to something that is not there.
 func NewPlan(ctx context.Context, c Console, wanted *Policy, prune bool) (*Plan, error) {
+	c = patiently(c)
 	there, err := load(ctx, c, api.Draft)
 	if err != nil {
 		return nil, err
