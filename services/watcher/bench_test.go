@@ -39,7 +39,7 @@ func BenchmarkRelist(b *testing.B) {
 		for i := range pods {
 			key := kubefact.KeyOf(benchPod(i))
 			dirty.Mark(key)
-			seen, err := kubefact.Observe(benchPod(i), nil, nil)
+			seen, err := kubefact.Observer{}.Observe(benchPod(i), nil, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -68,7 +68,7 @@ func BenchmarkMemory(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		for i := range kept {
-			trimmed, err := kubefact.Trim(benchPod(i))
+			trimmed, err := kubefact.Observer{}.Trim(benchPod(i))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -83,9 +83,9 @@ func BenchmarkMemory(b *testing.B) {
 
 // BenchmarkObserve compares one pod with the log.
 func BenchmarkObserve(b *testing.B) {
-	pod := benchPod(1)
+	pod, observer := benchPod(1), kubefact.Observer{}
 	for b.Loop() {
-		if _, err := kubefact.Observe(pod, nil, nil); err != nil {
+		if _, err := observer.Observe(pod, nil, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

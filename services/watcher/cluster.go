@@ -17,6 +17,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	ringfencev1 "github.com/ringfence/ringfence/proto/ringfence/v1"
 	"github.com/ringfence/ringfence/services/watcher/kubefact"
 )
 
@@ -34,8 +35,8 @@ type factories struct {
 
 const ownSlices = discoveryv1.LabelManagedBy + "!=endpointslice-controller.k8s.io"
 
-func newFactories(client kubernetes.Interface) factories {
-	trim := informers.WithTransform(kubefact.Trim)
+func newFactories(client kubernetes.Interface, observer kubefact.Observer) factories {
+	trim := informers.WithTransform(observer.Trim)
 	return factories{
 		all: informers.NewSharedInformerFactoryWithOptions(client, 0, trim),
 		ownSlices: informers.NewSharedInformerFactoryWithOptions(client, 0, trim,
@@ -101,6 +102,8 @@ func watches(kind string) bool {
 // Every object that changes is marked.
 type cluster struct {
 	factories
+	// observer is of the annotations that the copies have kept.
+	observer  kubefact.Observer
 	stores    map[string]cache.SharedIndexInformer
 	labelMaps *labelMaps
 	following sync.WaitGroup // of LabelMaps
@@ -108,11 +111,12 @@ type cluster struct {
 	log       zerolog.Logger
 }
 
-func newCluster(client kubernetes.Interface, resources dynamic.Interface, dirty *dirtySet, interval time.Duration, log zerolog.Logger) (*cluster, error) {
+func newCluster(client kubernetes.Interface, resources dynamic.Interface, observer kubefact.Observer, dirty *dirtySet, interval time.Duration, log zerolog.Logger) (*cluster, error) {
 	c := &cluster{
-		factories: newFactories(client),
+		factories: newFactories(client, observer),
+		observer:  observer,
 		stores:    map[string]cache.SharedIndexInformer{},
-		labelMaps: newLabelMaps(client.Discovery(), resources, dirty, interval, log),
+		labelMaps: newLabelMaps(client.Discovery(), resources, observer, dirty, interval, log),
 		dirty:     dirty,
 		log:       log,
 	}
@@ -253,6 +257,11 @@ func (c *cluster) Get(key kubefact.Key) (metav1.Object, bool) {
 	}
 	o, ok := object.(metav1.Object)
 	return o, ok
+}
+
+// Observe gives the fact of an object as it is now, nil where there is none; see kubefact.Observer.
+func (c *cluster) Observe(object metav1.Object, known *ringfencev1.ObjectRef) (*kubefact.Observation, error) {
+	return c.observer.Observe(object, c, known)
 }
 
 // Owner makes a cluster the kubefact.Owners of its objects.

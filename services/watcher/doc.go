@@ -5,7 +5,8 @@
 //  1. What the log holds of the cluster becomes what the cluster is. Whoever is behind (the watcher was down, the log was
 //     lost, a publication failed) is brought up by comparing both sides and writing the difference, tombstones included.
 //     No change is remembered as an event, so none can be lost: an object is marked, and its newest state is written.
-//  2. A fact is written only when something changed that policy needs.
+//  2. A fact is written only when something changed that policy needs, or an annotation of those that the console is told of by
+//     the operator's wish. Where that list of annotations changed, the facts that differ by it are written at the next start.
 //  3. Facts of one object are written in the order of its states. Of states that follow each other quickly only the last
 //     may be written.
 //  4. One watcher writes, by a Lease; the others stand by with warm caches. One that sees another take its lease stops

@@ -71,10 +71,18 @@ func customResources(objects ...runtime.Object) *dynamicfake.FakeDynamicClient {
 
 func startWithResources(t *testing.T, client kubernetes.Interface, resources dynamic.Interface, url, identity string, lease time.Duration) *running {
 	t.Helper()
-	cfg := Config{
+	return startConfigured(t, client, resources, configOf(url, identity, lease))
+}
+
+func configOf(url, identity string, lease time.Duration) Config {
+	return Config{
 		Config:    service.Config{LogLevel: "info", LogURL: url, HTTPAddress: "127.0.0.1:0"},
 		Namespace: "illumio-system", Identity: identity, LeaseDuration: lease, ProbeInterval: 20 * time.Millisecond,
 	}
+}
+
+func startConfigured(t *testing.T, client kubernetes.Interface, resources dynamic.Interface, cfg Config) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	svc, err := service.Start(ctx, "watcher", cfg.Config, componentAPI, componentCache)
 	if err != nil {
@@ -90,7 +98,7 @@ func startWithResources(t *testing.T, client kubernetes.Interface, resources dyn
 	t.Cleanup(func() {
 		w.Stop()
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", identity, w.text)
+			t.Logf("log of %s:\n%s", cfg.Identity, w.text)
 		}
 	})
 	return w
@@ -236,6 +244,17 @@ func (b book) AwaitSynced() {
 	b.Await(eventlog.SyncedSubject(Producer), func(e eventlog.Entry) error {
 		if s := e.Fact.GetSynced(); s.GetProducer() != Producer || s.GetIncarnation() != b.log.Incarnation() {
 			return fmt.Errorf("synced: %v", s)
+		}
+		return nil
+	})
+}
+
+// AwaitSyncedAfter waits until a watcher said that it is in sync after a sequence.
+func (b book) AwaitSyncedAfter(last uint64) {
+	b.t.Helper()
+	b.Await(eventlog.SyncedSubject(Producer), func(e eventlog.Entry) error {
+		if e.Sequence <= last {
+			return fmt.Errorf("in sync at %d, and not since %d", e.Sequence, last)
 		}
 		return nil
 	})

@@ -23,6 +23,7 @@ import (
 type labelMaps struct {
 	discovery discovery.DiscoveryInterfaceWithContext
 	client    dynamic.Interface
+	observer  kubefact.Observer
 	dirty     *dirtySet
 	log       zerolog.Logger
 	// interval is the first time between two looks for the kind, which grows to twelve of them.
@@ -35,8 +36,8 @@ type labelMaps struct {
 	said    string
 }
 
-func newLabelMaps(d discovery.DiscoveryInterfaceWithContext, client dynamic.Interface, dirty *dirtySet, interval time.Duration, log zerolog.Logger) *labelMaps {
-	return &labelMaps{discovery: d, client: client, dirty: dirty, interval: interval, log: log, settled: make(chan struct{})}
+func newLabelMaps(d discovery.DiscoveryInterfaceWithContext, client dynamic.Interface, observer kubefact.Observer, dirty *dirtySet, interval time.Duration, log zerolog.Logger) *labelMaps {
+	return &labelMaps{discovery: d, client: client, observer: observer, dirty: dirty, interval: interval, log: log, settled: make(chan struct{})}
 }
 
 // Run looks for the kind and follows its objects until ctx ends.
@@ -95,7 +96,7 @@ func (l *labelMaps) follow(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	informer := dynamicinformer.NewFilteredDynamicInformer(l.client, kubefact.LabelMapResource, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
-	err := informer.SetTransform(kubefact.Trim)
+	err := informer.SetTransform(l.observer.Trim)
 	if err == nil {
 		err = informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 			l.log.Warn().Err(err).Str("kind", kubefact.KindLabelMap).Msg("watch of the API server broke; it is taken up again")

@@ -226,7 +226,7 @@ func (w *writing) observe(key kubefact.Key, held record) (*kubefact.Observation,
 	if held.uid != string(object.GetUID()) {
 		known = nil
 	}
-	return kubefact.Observe(object, w.cluster, known)
+	return w.cluster.Observe(object, known)
 }
 
 func (w *writing) tombstone(m mark, held record) *intent {

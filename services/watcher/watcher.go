@@ -18,6 +18,7 @@ import (
 	"github.com/ringfence/ringfence/libs/eventlog"
 	"github.com/ringfence/ringfence/libs/service"
 	"github.com/ringfence/ringfence/services/watcher/authority"
+	"github.com/ringfence/ringfence/services/watcher/kubefact"
 )
 
 // Config of the watcher.
@@ -31,7 +32,23 @@ type Config struct {
 	LeaseDuration    time.Duration `help:"How long a watcher that fell silent keeps the lease." default:"15s"`
 	IssueCertificate bool          `help:"Issue the certificate of the log, into Secrets and a ConfigMap of the namespace; the authorities are written to --log-ca-file, too."`
 
+	UserAllowedAnnotations []string `help:"Annotations, by their full names, that are kept and reported to the console beside Illumio's own." name:"user-allowed-annotations"`
+
 	ProbeInterval time.Duration `help:"How often the API server is asked whether it answers; LabelMaps that it does not serve are looked for up to twelve times as rarely." default:"5s"`
+}
+
+// Validate is called when flags and environment were read.
+func (c *Config) Validate() error {
+	_, err := c.observer()
+	return err
+}
+
+func (c *Config) observer() (kubefact.Observer, error) {
+	observer, err := kubefact.NewObserver(c.UserAllowedAnnotations)
+	if err != nil {
+		return kubefact.Observer{}, fmt.Errorf("--user-allowed-annotations: %w", err)
+	}
+	return observer, nil
 }
 
 // Components of the watcher's readiness.
@@ -87,8 +104,12 @@ func run(ctx context.Context, cfg Config, svc *service.Service, client kubernete
 	if err != nil {
 		return err
 	}
+	observer, err := cfg.observer()
+	if err != nil {
+		return err
+	}
 	dirty := newDirtySet()
-	cluster, err := newCluster(client, resources, dirty, cfg.ProbeInterval, svc.Log)
+	cluster, err := newCluster(client, resources, observer, dirty, cfg.ProbeInterval, svc.Log)
 	if err != nil {
 		return err
 	}

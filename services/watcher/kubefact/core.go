@@ -62,11 +62,11 @@ var phases = map[corev1.PodPhase]ringfencev1.PodPhase{
 	corev1.PodFailed:    ringfencev1.PodPhase_POD_PHASE_FAILED,
 }
 
-func pod(o *corev1.Pod, controller *ringfencev1.ObjectRef) (*ringfencev1.Pod, error) {
+func (ob Observer) pod(o *corev1.Pod, controller *ringfencev1.ObjectRef) (*ringfencev1.Pod, error) {
 	fact := &ringfencev1.Pod{
 		Namespace: o.Namespace, Name: o.Name, Uid: string(o.UID), ResourceVersion: o.ResourceVersion,
 		Node: o.Spec.NodeName, Phase: phases[o.Status.Phase], Ready: ready(o), HostNetwork: o.Spec.HostNetwork,
-		Labels: labels(o.Labels), Annotations: meaningful(o.Annotations), Controller: controller,
+		Labels: labels(o.Labels), Annotations: ob.annotations(o.Annotations), Controller: controller,
 		Terminating: o.DeletionTimestamp != nil, RuntimeUid: runtimeUID(o),
 	}
 	for i, ip := range podIPs(o) {
@@ -169,11 +169,11 @@ func containerPort(field string, p corev1.ContainerPort) (*ringfencev1.Container
 	return &ringfencev1.ContainerPort{Name: p.Name, Port: number, Protocol: proto}, nil
 }
 
-func service(o *corev1.Service) (*ringfencev1.Service, error) {
+func (ob Observer) service(o *corev1.Service) (*ringfencev1.Service, error) {
 	fact := &ringfencev1.Service{
 		Namespace: o.Namespace, Name: o.Name, Uid: string(o.UID), ResourceVersion: o.ResourceVersion,
 		Type: string(o.Spec.Type), Selector: labels(o.Spec.Selector), Labels: labels(o.Labels),
-		Annotations: meaningful(o.Annotations), ExternalTrafficPolicy: string(o.Spec.ExternalTrafficPolicy),
+		Annotations: ob.annotations(o.Annotations), ExternalTrafficPolicy: string(o.Spec.ExternalTrafficPolicy),
 	}
 	if fact.Type == "" {
 		fact.Type = string(corev1.ServiceTypeClusterIP)

@@ -45,12 +45,12 @@ func TestGolden(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
 			object, known := read(t, file)
-			seen, err := kubefact.Observe(object, known, nil)
+			seen, err := kubefact.Observer{}.Observe(object, known, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			compareGolden(t, strings.TrimSuffix(file, ".yaml")+".golden.json", seen)
-			checkTrimmed(t, object, known, seen)
+			checkTrimmed(t, kubefact.Observer{}, object, known, seen)
 		})
 	}
 }
@@ -83,13 +83,13 @@ func compareGolden(t *testing.T, golden string, seen *kubefact.Observation) {
 	}
 }
 
-func checkTrimmed(t *testing.T, object metav1.Object, known owners, seen *kubefact.Observation) {
+func checkTrimmed(t *testing.T, observer kubefact.Observer, object metav1.Object, known owners, seen *kubefact.Observation) {
 	t.Helper()
-	trimmed, err := kubefact.Trim(object)
+	trimmed, err := observer.Trim(object)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := kubefact.Observe(trimmed.(metav1.Object), known, nil)
+	again, err := observer.Observe(trimmed.(metav1.Object), known, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestDigestIgnoresWhatPolicyDoesNotNeed(t *testing.T) {
 	object, known := read(t, "testdata/pod-of-deployment.yaml")
 	pod := object.(*corev1.Pod)
 	digest := func() kubefact.Digest {
-		seen, err := kubefact.Observe(pod, known, nil)
+		seen, err := kubefact.Observer{}.Observe(pod, known, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestDigestIgnoresWhatPolicyDoesNotNeed(t *testing.T) {
 
 func TestDigestSurvivesTheLog(t *testing.T) {
 	object, known := read(t, "testdata/pod-of-deployment.yaml")
-	seen, err := kubefact.Observe(object, known, nil)
+	seen, err := kubefact.Observer{}.Observe(object, known, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestRuntimeUID(t *testing.T) {
 		{"plain", nil, nil, ""},
 	} {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "shop", Annotations: c.annotations, OwnerReferences: c.owner}}
-		seen, err := kubefact.Observe(pod, owners{}, nil)
+		seen, err := kubefact.Observer{}.Observe(pod, owners{}, nil)
 		if err != nil || seen.Fact.GetPod().GetRuntimeUid() != c.want {
 			t.Errorf("%s: %v, %v, want %q", c.name, seen, err, c.want)
 			continue
@@ -270,7 +270,7 @@ func TestRuntimeUID(t *testing.T) {
 		if len(seen.Fact.GetPod().GetAnnotations()) != len(c.annotations)/2 && c.annotations != nil {
 			t.Errorf("%s: annotations %v", c.name, seen.Fact.GetPod().GetAnnotations())
 		}
-		checkTrimmed(t, pod, owners{}, seen)
+		checkTrimmed(t, kubefact.Observer{}, pod, owners{}, seen)
 	}
 }
 
@@ -299,7 +299,7 @@ func TestSlicesOfServicesWithoutASelector(t *testing.T) {
 		"of no Service":      {slice(func(s *discoveryv1.EndpointSlice) { s.Labels = nil }), owners{key: &corev1.Service{}}, false},
 		"of names":           {slice(func(s *discoveryv1.EndpointSlice) { s.AddressType = discoveryv1.AddressTypeFQDN }), owners{key: &corev1.Service{}}, false},
 	} {
-		seen, err := kubefact.Observe(c.object, c.known, nil)
+		seen, err := kubefact.Observer{}.Observe(c.object, c.known, nil)
 		if err != nil || (seen != nil) != c.want {
 			t.Errorf("%s: %v, %v", name, seen, err)
 		}
@@ -364,7 +364,7 @@ func TestRefusals(t *testing.T) {
 		{decode(t, []byte(`{"apiVersion":"example.com/v1","kind":"LabelMap","metadata":{"name":"default"}}`)), `objects of type *unstructured.Unstructured are not facts`},
 		{&corev1.Secret{ObjectMeta: meta}, `objects of type *v1.Secret are not facts`},
 	} {
-		seen, err := kubefact.Observe(c.object, owners{{Kind: kubefact.KindService, Namespace: "shop", Name: "db"}: &corev1.Service{}}, nil)
+		seen, err := kubefact.Observer{}.Observe(c.object, owners{{Kind: kubefact.KindService, Namespace: "shop", Name: "db"}: &corev1.Service{}}, nil)
 		if seen != nil || err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v, %v; want an error that says %s", seen, err, c.says)
 		}

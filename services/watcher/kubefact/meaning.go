@@ -4,28 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
-
-// meaningful gives those annotations that carry meaning for policy, nil when there is none. Of several maps the later
-// ones win.
-func meaningful(annotations ...map[string]string) map[string]string {
-	var kept map[string]string
-	for _, a := range annotations {
-		for key, value := range a {
-			if !strings.HasPrefix(key, "com.illumio.") && !strings.HasPrefix(key, "meta.illumio.") {
-				continue
-			}
-			if kept == nil {
-				kept = map[string]string{}
-			}
-			kept[key] = value
-		}
-	}
-	return kept
-}
 
 // labels copies labels, so that a fact never shares memory with the object.
 func labels(from map[string]string) map[string]string { return maps.Clone(from) }

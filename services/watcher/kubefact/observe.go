@@ -20,7 +20,7 @@ import (
 // MaxSize bounds a fact, in bytes: half of what the log takes in one message.
 const MaxSize = 512 << 10
 
-// Digest is of what policy needs of an object: facts with equal digests say the same.
+// Digest is of what a fact says of an object, but for its resource version: facts with equal digests say the same.
 type Digest [sha256.Size]byte
 
 // Observation is the fact of an object as it is now.
@@ -34,9 +34,9 @@ type Observation struct {
 // Observe gives the fact of an object, nil for one that is no fact: a controller that belongs to another one, an
 // EndpointSlice of a Service that selects its pods, a LabelMap of another name than the one that counts. The owners and what
 // the log holds decide the controller of pods; see Controller. Errors name the object.
-func Observe(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (*Observation, error) {
+func (ob Observer) Observe(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (*Observation, error) {
 	key := KeyOf(object)
-	fact, err := factOf(object, owners, known)
+	fact, err := ob.factOf(object, owners, known)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
@@ -93,7 +93,7 @@ func kindOf(object metav1.Object) string {
 	return ""
 }
 
-func factOf(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (*ringfencev1.Fact, error) {
+func (ob Observer) factOf(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (*ringfencev1.Fact, error) {
 	switch o := object.(type) {
 	case *corev1.Namespace:
 		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Namespace{Namespace: namespace(o)}}, nil
@@ -101,10 +101,10 @@ func factOf(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (
 		n, err := node(o)
 		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Node{Node: n}}, err
 	case *corev1.Pod:
-		p, err := pod(o, Controller(o, owners, known))
+		p, err := ob.pod(o, Controller(o, owners, known))
 		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Pod{Pod: p}}, err
 	case *corev1.Service:
-		s, err := service(o)
+		s, err := ob.service(o)
 		return &ringfencev1.Fact{Body: &ringfencev1.Fact_Service{Service: s}}, err
 	case *discoveryv1.EndpointSlice:
 		if !standsAlone(o, owners) {
@@ -122,14 +122,14 @@ func factOf(object metav1.Object, owners Owners, known *ringfencev1.ObjectRef) (
 		m, err := labelMap(o)
 		return &ringfencev1.Fact{Body: &ringfencev1.Fact_LabelMap{LabelMap: m}}, err
 	}
-	template, ok := templateOf(object)
+	template, ok := ob.templateOf(object)
 	if !ok {
 		return nil, fmt.Errorf("objects of type %T are not facts", object)
 	}
 	if passesOn(kindOf(object)) && controllerOf(object) != nil {
 		return nil, nil
 	}
-	return &ringfencev1.Fact{Body: &ringfencev1.Fact_KubernetesWorkload{KubernetesWorkload: workload(object, template)}}, nil
+	return &ringfencev1.Fact{Body: &ringfencev1.Fact_KubernetesWorkload{KubernetesWorkload: ob.workload(object, template)}}, nil
 }
 
 // DigestOf is the digest of a fact's body, whatever resource version it was seen at and whoever published it.

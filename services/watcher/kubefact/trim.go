@@ -14,35 +14,35 @@ import (
 // Trim gives an object of the same type that holds only what Observe reads, so that a cache of a large cluster stays
 // small. It shares memory with the original. It is a cache.TransformFunc: what it does not know it gives back as it is,
 // and trimming twice is trimming once.
-func Trim(object any) (any, error) {
+func (ob Observer) Trim(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Namespace:
-		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta)}, nil
+		return &corev1.Namespace{ObjectMeta: ob.trimMeta(o.ObjectMeta)}, nil
 	case *corev1.Node:
-		return trimNode(o), nil
+		return ob.trimNode(o), nil
 	case *corev1.Pod:
-		return trimPod(o), nil
+		return ob.trimPod(o), nil
 	case *corev1.Service:
-		return &corev1.Service{ObjectMeta: trimMeta(o.ObjectMeta), Spec: corev1.ServiceSpec{
+		return &corev1.Service{ObjectMeta: ob.trimMeta(o.ObjectMeta), Spec: corev1.ServiceSpec{
 			Type: o.Spec.Type, ClusterIP: o.Spec.ClusterIP, ClusterIPs: o.Spec.ClusterIPs, Ports: o.Spec.Ports,
 			Selector: o.Spec.Selector, ExternalTrafficPolicy: o.Spec.ExternalTrafficPolicy,
 			ExternalIPs: o.Spec.ExternalIPs, ExternalName: o.Spec.ExternalName,
 		}, Status: corev1.ServiceStatus{LoadBalancer: o.Status.LoadBalancer}}, nil
 	case *discoveryv1.EndpointSlice:
-		return trimSlice(o), nil
+		return ob.trimSlice(o), nil
 	case *unstructured.Unstructured:
 		return trimLabelMap(o), nil
 	}
 	if controller, ok := object.(metav1.Object); ok {
-		return trimController(controller), nil
+		return ob.trimController(controller), nil
 	}
 	return object, nil
 }
 
-func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
+func (ob Observer) trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	kept := metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
-		Labels: m.Labels, Annotations: meaningful(m.Annotations), DeletionTimestamp: m.DeletionTimestamp,
+		Labels: m.Labels, Annotations: ob.annotations(m.Annotations), DeletionTimestamp: m.DeletionTimestamp,
 	}
 	for _, ref := range m.OwnerReferences {
 		if ref.Controller != nil && *ref.Controller {
@@ -53,9 +53,9 @@ func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return kept
 }
 
-func trimNode(o *corev1.Node) *corev1.Node {
+func (ob Observer) trimNode(o *corev1.Node) *corev1.Node {
 	return &corev1.Node{
-		ObjectMeta: trimMeta(o.ObjectMeta),
+		ObjectMeta: ob.trimMeta(o.ObjectMeta),
 		Spec:       corev1.NodeSpec{PodCIDR: o.Spec.PodCIDR, PodCIDRs: o.Spec.PodCIDRs},
 		Status: corev1.NodeStatus{Addresses: o.Status.Addresses, NodeInfo: corev1.NodeSystemInfo{
 			MachineID:               o.Status.NodeInfo.MachineID,
@@ -65,9 +65,9 @@ func trimNode(o *corev1.Node) *corev1.Node {
 	}
 }
 
-func trimPod(o *corev1.Pod) *corev1.Pod {
+func (ob Observer) trimPod(o *corev1.Pod) *corev1.Pod {
 	kept := &corev1.Pod{
-		ObjectMeta: trimMeta(o.ObjectMeta),
+		ObjectMeta: ob.trimMeta(o.ObjectMeta),
 		Spec: corev1.PodSpec{
 			NodeName: o.Spec.NodeName, HostNetwork: o.Spec.HostNetwork,
 			Containers: trimContainers(o.Spec.Containers), InitContainers: trimContainers(o.Spec.InitContainers),
@@ -84,15 +84,16 @@ func trimPod(o *corev1.Pod) *corev1.Pod {
 		if kept.Annotations == nil {
 			kept.Annotations = map[string]string{}
 		}
-		kept.Annotations[annotationMirror], kept.Annotations[annotationHash] = "", hash
+		// As they are: where they are allowed they enter the fact, too.
+		kept.Annotations[annotationMirror], kept.Annotations[annotationHash] = o.Annotations[annotationMirror], hash
 	}
 	return kept
 }
 
 // trimSlice keeps the addresses, and the places of their endpoints, so that errors name the right one.
-func trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+func (ob Observer) trimSlice(o *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	kept := &discoveryv1.EndpointSlice{
-		ObjectMeta: trimMeta(o.ObjectMeta), AddressType: o.AddressType, Ports: o.Ports,
+		ObjectMeta: ob.trimMeta(o.ObjectMeta), AddressType: o.AddressType, Ports: o.Ports,
 		Endpoints: make([]discoveryv1.Endpoint, len(o.Endpoints)),
 	}
 	for i, e := range o.Endpoints {
@@ -139,29 +140,29 @@ func hasNamedPort(c corev1.Container) bool {
 	return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name != "" })
 }
 
-func trimController(object metav1.Object) any {
-	whole, ok := templateOf(object)
+func (ob Observer) trimController(object metav1.Object) any {
+	whole, ok := ob.templateOf(object)
 	if !ok {
 		return object
 	}
 	template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{HostNetwork: whole.Spec.HostNetwork}}
-	template.Annotations = meaningful(whole.Annotations)
+	template.Annotations = ob.annotations(whole.Annotations)
 	switch o := object.(type) {
 	case *appsv1.Deployment:
-		return &appsv1.Deployment{ObjectMeta: trimMeta(o.ObjectMeta), Spec: appsv1.DeploymentSpec{Template: template}}
+		return &appsv1.Deployment{ObjectMeta: ob.trimMeta(o.ObjectMeta), Spec: appsv1.DeploymentSpec{Template: template}}
 	case *appsv1.StatefulSet:
-		return &appsv1.StatefulSet{ObjectMeta: trimMeta(o.ObjectMeta), Spec: appsv1.StatefulSetSpec{Template: template}}
+		return &appsv1.StatefulSet{ObjectMeta: ob.trimMeta(o.ObjectMeta), Spec: appsv1.StatefulSetSpec{Template: template}}
 	case *appsv1.DaemonSet:
-		return &appsv1.DaemonSet{ObjectMeta: trimMeta(o.ObjectMeta), Spec: appsv1.DaemonSetSpec{Template: template}}
+		return &appsv1.DaemonSet{ObjectMeta: ob.trimMeta(o.ObjectMeta), Spec: appsv1.DaemonSetSpec{Template: template}}
 	case *appsv1.ReplicaSet:
-		return &appsv1.ReplicaSet{ObjectMeta: trimMeta(o.ObjectMeta), Spec: appsv1.ReplicaSetSpec{Template: template}}
+		return &appsv1.ReplicaSet{ObjectMeta: ob.trimMeta(o.ObjectMeta), Spec: appsv1.ReplicaSetSpec{Template: template}}
 	case *corev1.ReplicationController:
-		return &corev1.ReplicationController{ObjectMeta: trimMeta(o.ObjectMeta), Spec: corev1.ReplicationControllerSpec{Template: &template}}
+		return &corev1.ReplicationController{ObjectMeta: ob.trimMeta(o.ObjectMeta), Spec: corev1.ReplicationControllerSpec{Template: &template}}
 	case *batchv1.Job:
-		return &batchv1.Job{ObjectMeta: trimMeta(o.ObjectMeta), Spec: batchv1.JobSpec{Template: template}}
+		return &batchv1.Job{ObjectMeta: ob.trimMeta(o.ObjectMeta), Spec: batchv1.JobSpec{Template: template}}
 	case *batchv1.CronJob:
 		job := batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template}}
-		return &batchv1.CronJob{ObjectMeta: trimMeta(o.ObjectMeta), Spec: batchv1.CronJobSpec{JobTemplate: job}}
+		return &batchv1.CronJob{ObjectMeta: ob.trimMeta(o.ObjectMeta), Spec: batchv1.CronJobSpec{JobTemplate: job}}
 	}
 	return object
 }

@@ -16,19 +16,19 @@ var names = map[string]string{
 }
 
 // workload is the fact of a controller with the template of its pods.
-func workload(o metav1.Object, template corev1.PodTemplateSpec) *ringfencev1.KubernetesWorkload {
+func (ob Observer) workload(o metav1.Object, template corev1.PodTemplateSpec) *ringfencev1.KubernetesWorkload {
 	return &ringfencev1.KubernetesWorkload{
 		Namespace: o.GetNamespace(), Kind: names[kindOf(o)], Name: o.GetName(),
 		Uid: string(o.GetUID()), ResourceVersion: o.GetResourceVersion(),
 		Labels:      labels(o.GetLabels()),
-		Annotations: meaningful(template.Annotations, o.GetAnnotations()),
+		Annotations: ob.annotations(template.Annotations, o.GetAnnotations()),
 		HostNetwork: template.Spec.HostNetwork,
 	}
 }
 
 // templateOf is the pod template of a controller, false for an object that is none. A CronJob's template carries the
 // annotations of its Jobs too.
-func templateOf(object metav1.Object) (corev1.PodTemplateSpec, bool) {
+func (ob Observer) templateOf(object metav1.Object) (corev1.PodTemplateSpec, bool) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
 		return o.Spec.Template, true
@@ -47,7 +47,7 @@ func templateOf(object metav1.Object) (corev1.PodTemplateSpec, bool) {
 		return o.Spec.Template, true
 	case *batchv1.CronJob:
 		template := o.Spec.JobTemplate.Spec.Template
-		template.Annotations = meaningful(template.Annotations, o.Spec.JobTemplate.Annotations)
+		template.Annotations = ob.annotations(template.Annotations, o.Spec.JobTemplate.Annotations)
 		return template, true
 	}
 	return corev1.PodTemplateSpec{}, false
