@@ -413,7 +413,7 @@ func TestLabelMapDefinition(t *testing.T) {
 		if result := validator.Validate(object); result.IsValid() != c.fine {
 			t.Errorf("%s: the definition says %v", c.fields, result.Errors)
 		}
-		if seen, err := kubefact.Observe(&unstructured.Unstructured{Object: object}, nil, nil); (err == nil && seen != nil) != c.fine {
+		if seen, err := (kubefact.Observer{}).Observe(&unstructured.Unstructured{Object: object}, nil, nil); (err == nil && seen != nil) != c.fine {
 			t.Errorf("%s: the watcher says %v, %v", c.fields, seen, err)
 		}
 	}

@@ -331,7 +331,7 @@ apiVersion: v1
 kind: PersistentVolume
 metadata: {name: ringfence-demo-pce}
 spec:
-  capacity: {storage: 1Gi}
+  capacity: {storage: 2Gi}
   accessModes: [ReadWriteOnce]
   persistentVolumeReclaimPolicy: Retain
   claimRef: {namespace: %s, name: pce}

@@ -35,7 +35,7 @@ func TestAnExportHoldsNoSecretsOfPods(t *testing.T) {
 		}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1", PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}}},
 	}
-	seen, err := kubefact.Observe(pod, nobody{}, nil)
+	seen, err := (kubefact.Observer{}).Observe(pod, nobody{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -333,7 +333,7 @@ type Pod struct {
 	HostNetwork bool     `protobuf:"varint,9,opt,name=host_network,json=hostNetwork,proto3" json:"host_network,omitempty"`
 	// labels are the Kubernetes labels, which Services select by.
 	Labels map[string]string `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// annotations are those that carry meaning for policy: com.illumio.* and meta.illumio.*.
+	// annotations are those that carry meaning for policy, com.illumio.* and meta.illumio.*, and those that the operator allows.
 	Annotations map[string]string `protobuf:"bytes,11,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// controller is the top-level controller; unset for a bare pod, which is its own workload.
 	Controller *ObjectRef `protobuf:"bytes,12,opt,name=controller,proto3" json:"controller,omitempty"`
@@ -565,7 +565,7 @@ type KubernetesWorkload struct {
 	Uid             string                 `protobuf:"bytes,4,opt,name=uid,proto3" json:"uid,omitempty"`
 	ResourceVersion string                 `protobuf:"bytes,5,opt,name=resource_version,json=resourceVersion,proto3" json:"resource_version,omitempty"`
 	Labels          map[string]string      `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// annotations are those of the object and of its pod template that carry meaning for policy; the object's win.
+	// annotations are those of the object and of its pod template that carry meaning for policy, or are allowed; the object's win.
 	Annotations   map[string]string `protobuf:"bytes,7,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	HostNetwork   bool              `protobuf:"varint,8,opt,name=host_network,json=hostNetwork,proto3" json:"host_network,omitempty"`
 	unknownFields protoimpl.UnknownFields
