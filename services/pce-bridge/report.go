@@ -86,7 +86,7 @@ func (r *reporter) forget() {
 
 // awaitConsole returns once the console answers and takes reports, or ctx ends.
 func (b *bridge) awaitConsole(ctx context.Context) {
-	for ctx.Err() == nil && !(b.link.works() && b.to.state() == everything) {
+	for ctx.Err() == nil && (!b.link.works() || b.to.state() != everything) {
 		sleep(ctx, gather)
 	}
 }
