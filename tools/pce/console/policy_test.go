@@ -298,3 +298,18 @@ func TestBuiltinsStay(t *testing.T) {
 	w.refused(w.user.Delete(t.Context(), "/orgs/1/sec_policy/draft/ip_lists/1"), api.Refused, "ip_list_is_built_in")
 	w.refused(w.user.Delete(t.Context(), "/orgs/1/sec_policy/draft/services/2"), api.Refused, "service_is_built_in")
 }
+
+// A rule may name a single controller of a cluster, and a version with it is provisioned; one that does not exist is refused.
+func TestRulesOfSingleKubernetesWorkloads(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	_, _, agent := w.onboard("lab")
+	made := must(agent.CreateWorkloads(ctx, []api.KubernetesWorkload{{Namespace: "shop", Kind: "Deployment", Name: "web"}}))(t)[0]
+	set := must(w.user.CreateRuleSet(ctx, api.RuleSet{Name: "single", Scopes: everywhere()}))(t)
+	rule := api.Rule{Consumers: []api.Actor{{Actors: "ams"}}, Providers: []api.Actor{{Workload: &api.Ref{Href: made.Href}}}, IngressServices: onPort(443)}
+	must(w.user.CreateRule(ctx, set.Href, rule))(t)
+	must(w.user.Provision(ctx, api.Provisioning{}))(t)
+	rule.Providers[0].Workload.Href += "0"
+	_, err := w.user.CreateRule(ctx, set.Href, rule)
+	w.refused(err, api.Refused, "does not exist")
+}

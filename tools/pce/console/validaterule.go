@@ -183,8 +183,19 @@ type actorRef struct {
 func actorRefs(a pce.Actor) []actorRef {
 	return []actorRef{
 		{"label", tableLabels, a.Label}, {"label_group", tableGroups, a.LabelGroup}, {"ip_list", tableIPLists, a.IPList},
-		{"workload", tableMachines, a.Workload}, {"virtual_service", tableVirtual, a.VirtualService},
+		{"workload", workloadTable(a.Workload), a.Workload}, {"virtual_service", tableVirtual, a.VirtualService},
 	}
+}
+
+// workloadTable is where a single workload is looked for: among machines, or, as its href says, among the controllers and Services of
+// clusters.
+func workloadTable(ref *pce.Ref) string {
+	if ref != nil {
+		if table, _, ok := tableOf(ref.Href); ok && table == tableWorkloads {
+			return tableWorkloads
+		}
+	}
+	return tableMachines
 }
 
 func (v *validation) ingress(services []pce.IngressService) error {
