@@ -1,6 +1,7 @@
 package console
 
 import (
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,8 +69,8 @@ func (c *Console) changes(r request) (response, error) {
 		case <-changed:
 		case <-timeout.C:
 			return ok(pce.Changes{Cursor: now, PolicyVersion: active}), nil
-		case <-r.Context().Done():
-			return noContent, nil
+		case <-r.Context().Done(): // or the cluster hung up, and hears nothing
+			return response{}, refuse(http.StatusServiceUnavailable, "stopping", "the console is stopping")
 		}
 	}
 }

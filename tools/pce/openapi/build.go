@@ -169,7 +169,7 @@ var headers = object{
 var refusals = map[int]string{
 	401: "The credentials are not accepted.", 403: "They are not good for this.", 404: "There is no such object.",
 	405: "There is no such method here: the active policy is read only.", 406: "The request is refused; the messages say why.",
-	413: "The body is too large.", 429: "Too many requests.", 500: "The console failed.", 507: "The console's store is full.",
+	413: "The body is too large.", 429: "Too many requests.", 500: "The console failed.", 503: "The console is stopping.", 507: "The console's store is full.",
 }
 
 var responses = func() object {
@@ -262,6 +262,9 @@ func (o Operation) mayRefuse() []int {
 	}
 	if o.Method != get {
 		may = append(may, 413, 507)
+	}
+	if strings.HasSuffix(o.Path, "/changes") {
+		may = append(may, 503)
 	}
 	if o.Method != get && strings.Contains(o.Path, "{version}") {
 		may = append(may, 405)
