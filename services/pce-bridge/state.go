@@ -125,7 +125,11 @@ func (r *appliedReporter) tellStates(ctx context.Context, statuses []*ringfencev
 	if r.states == nil {
 		r.states = map[string]pce.PolicyAck{}
 	}
-	now := statesOf(r.held.hrefs(), r.seen.members(), statuses)
+	nodes, synced := r.seen.nodeNames()
+	if !synced {
+		return nil // who is in the cluster is not known yet
+	}
+	now := statesOf(r.held.hrefs(), r.seen.members(), statuses, len(nodes))
 	var changed []pce.PolicyAck
 	for _, key := range slices.Sorted(maps.Keys(now)) {
 		if r.states[key] != now[key] {
@@ -146,17 +150,22 @@ func (r *appliedReporter) tellStates(ctx context.Context, statuses []*ringfencev
 }
 
 // statesOf works out the state of every workload that the console knows: of the pods that have policy of their own, and of a
-// Service, which lives in the policies of others, by all nodes.
-func statesOf(hrefs map[string]string, members map[string][]string, statuses []*ringfencev1.NodeStatus) map[string]pce.PolicyAck {
+// Service, which lives in the policies of others, or of a workload without pods, by all nodes: while one has not reported, nothing is
+// applied everywhere.
+func statesOf(hrefs map[string]string, members map[string][]string, statuses []*ringfencev1.NodeStatus, nodes int) map[string]pce.PolicyAck {
 	pods := map[string]*ringfencev1.PodStatus{}
 	versions := map[string]int64{}
 	everywhere := pce.PolicyAck{State: pce.SyncApplied}
+	if len(statuses) < nodes || nodes == 0 {
+		everywhere.State = pce.SyncSyncing
+	}
+	problem := pce.PolicyAck{State: pce.SyncApplied}
 	for i, s := range statuses {
 		if i == 0 || s.GetProvisionedVersion() < everywhere.Version {
 			everywhere.Version = s.GetProvisionedVersion()
 		}
 		if len(s.GetProblems()) > 0 {
-			everywhere.State, everywhere.Detail = pce.SyncError, "node "+s.GetNode()+": "+s.GetProblems()[0]
+			problem = pce.PolicyAck{State: pce.SyncError, Detail: "node " + s.GetNode() + ": " + s.GetProblems()[0]}
 		}
 		for _, p := range s.GetPods() {
 			pods[p.GetUid()], versions[p.GetUid()] = p, s.GetProvisionedVersion()
@@ -164,9 +173,13 @@ func statesOf(hrefs map[string]string, members map[string][]string, statuses []*
 	}
 	out := map[string]pce.PolicyAck{}
 	for key, href := range hrefs {
-		ack := pce.PolicyAck{State: pce.SyncApplied, Version: everywhere.Version}
-		if strings.Contains(key, "/Service/") {
-			ack = everywhere
+		ack := everywhere
+		switch {
+		case strings.Contains(key, "/Service/"):
+			problem.Version = everywhere.Version
+			ack = worse(ack, problem)
+		case len(members[key]) > 0: // they speak for it
+			ack.State = pce.SyncApplied
 		}
 		for _, uid := range members[key] {
 			ack = worse(ack, podAck(pods[uid], versions[uid]))

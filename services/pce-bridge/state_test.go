@@ -23,11 +23,20 @@ func TestStatesOfWorkloads(t *testing.T) {
 		"s/Deployment/c": {Href: "/c", State: pce.SyncError, Detail: "pod c-1: no room"}, "s/Deployment/d": {Href: "/d", State: pce.SyncApplied, Version: 6},
 		"s/Deployment/new": {Href: "/new", State: pce.SyncSyncing}, "s/Service/a": {Href: "/s", State: pce.SyncApplied, Version: 6},
 	}
-	if diff := cmp.Diff(want, statesOf(hrefs, members, statuses)); diff != "" {
+	if diff := cmp.Diff(want, statesOf(hrefs, members, statuses, 2)); diff != "" {
 		t.Error(diff)
 	}
 	statuses[1].Problems = []string{"programming is switched off"}
-	if got := statesOf(hrefs, members, statuses)["s/Service/a"]; got.State != pce.SyncError || got.Detail != "node n2: programming is switched off" {
+	if got := statesOf(hrefs, members, statuses, 2)["s/Service/a"]; got.State != pce.SyncError || got.Detail != "node n2: programming is switched off" {
 		t.Errorf("%+v", got)
+	}
+	statuses[1].Problems = nil
+	for nodes, want := range map[int]string{3: pce.SyncSyncing, 2: pce.SyncApplied} {
+		if got := statesOf(hrefs, members, statuses, nodes); got["s/Service/a"].State != want || got["s/Deployment/d"].State != want || got["s/Deployment/a"].State != pce.SyncApplied {
+			t.Errorf("two of %d nodes have reported: %+v", nodes, got)
+		}
+	}
+	if got := statesOf(hrefs, nil, nil, 0)["s/Deployment/a"]; got.State != pce.SyncSyncing {
+		t.Errorf("without nodes: %+v", got)
 	}
 }
