@@ -109,6 +109,11 @@ func Serve(ctx context.Context, l net.Listener, status func(context.Context) Sta
 	return nil
 }
 
+// ended tells whether nobody listens, or whoever listened ended before the answer.
+func ended(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+}
+
 // Ask returns the status of the lab called name. When nobody answers the socket, the status is Down and the error nil.
 func Ask(ctx context.Context, name string) (Status, error) {
 	client := &http.Client{Transport: &http.Transport{
@@ -122,8 +127,13 @@ func Ask(ctx context.Context, name string) (Status, error) {
 		return Status{}, err
 	}
 	resp, err := client.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) {
-		return Status{State: Down}, nil // nobody listens, or whoever listened ended before the answer
+	for tries := 0; err != nil && !ended(err) && ctx.Err() == nil && tries < 3; tries++ {
+		// A connection that closes before the request is on its way has an error without a name: the next try has one.
+		time.Sleep(50 * time.Millisecond)
+		resp, err = client.Do(req)
+	}
+	if ended(err) {
+		return Status{State: Down}, nil
 	}
 	if err != nil {
 		return Status{}, fmt.Errorf("ask the supervisor of %s: %w", name, err)
