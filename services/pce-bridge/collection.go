@@ -183,8 +183,8 @@ func (r *reporter) tellServices(ctx context.Context, now cluster) error {
 			listed, err := orNone(r.to.cluster.VirtualServices(ctx, pce.Active))
 			known := map[string]entry[pce.ClusterService]{}
 			for _, v := range listed {
-				if serviceOfCluster(v, r.config.ClusterID) {
-					known[v.ExternalDataReference] = entry[pce.ClusterService]{href: v.Href}
+				if owner, uid := madeAfter(v.External); owner == r.config.ClusterID && uid != "" {
+					known[uid] = entry[pce.ClusterService]{href: v.Href}
 				}
 			}
 			return known, err

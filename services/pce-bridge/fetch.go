@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -205,12 +204,6 @@ func (f *fetcher) readAcknowledged(ctx context.Context, p *picture) error {
 
 // ofCluster tells whether an object is the cluster's; a console that does not say shows no others'.
 func ofCluster(ref *pce.Ref, cluster string) bool { return ref == nil || ref.Href == cluster }
-
-// serviceOfCluster tells whether a virtual service was made after a Service of the cluster.
-func serviceOfCluster(v pce.VirtualService, cluster string) bool {
-	owner, _, made := strings.Cut(v.ExternalDataSet, "|")
-	return made && owner == cluster && v.ExternalDataReference != ""
-}
 
 func (f *fetcher) readPolicy(ctx context.Context, version pce.PolicyVersion, bindings []pce.ServiceBinding, services []pce.VirtualService) (*policy, error) {
 	p := &policy{version: version.Version, objects: map[string]object{}, bindings: bindings, virtual: services}

@@ -35,7 +35,7 @@ type reporter struct {
 	services   collection[pce.ClusterService]
 	containers collection[pce.ContainerWorkload]
 	hosts      collection[pce.Host]
-	// lacks are calls that the console does not serve.
+	// lacks are calls of which the log has said that the console does not serve them.
 	lacks map[string]bool
 }
 
@@ -132,7 +132,8 @@ func (r *reporter) awaitRelease(ctx context.Context, log *eventlog.Log, now clus
 	return nil
 }
 
-// optional makes of a call that the console does not serve one that is not made again, with one line in the log.
+// optional passes over a call that the console does not serve, with one line in the log. It is made again with the next report: an answer
+// of 404 may have been a proxy's.
 func (r *reporter) optional(call string, err error) error {
 	if !unserved(err) {
 		return err

@@ -33,13 +33,12 @@ type appliedReporter struct {
 	version  int64
 	states   map[string]pce.PolicyAck
 	problems map[string]map[string]bool // by node
-	lacks    map[string]bool
 }
 
 // reportApplied reports when the applied version changes, and every now and then as a sign of life; while there is none, the
 // sign of life alone.
 func (b *bridge) reportApplied(ctx context.Context, log *eventlog.Log, held *ledger, seen *inventory) error {
-	r := &appliedReporter{bridge: b, log: log, held: held, seen: seen, problems: map[string]map[string]bool{}, lacks: map[string]bool{}}
+	r := &appliedReporter{bridge: b, log: log, held: held, seen: seen, problems: map[string]map[string]bool{}}
 	next := time.Now()
 	for ctx.Err() == nil {
 		sleep(ctx, statusInterval)
@@ -119,9 +118,6 @@ func (r *appliedReporter) tell(ctx context.Context, version int64, statuses []*r
 
 // tellStates reports the workloads whose state is another than the console was told.
 func (r *appliedReporter) tellStates(ctx context.Context, statuses []*ringfencev1.NodeStatus) error {
-	if r.lacks["states"] {
-		return nil
-	}
 	if r.states == nil {
 		r.states = map[string]pce.PolicyAck{}
 	}
@@ -138,8 +134,7 @@ func (r *appliedReporter) tellStates(ctx context.Context, statuses []*ringfencev
 	}
 	for part := range slices.Chunk(changed, pce.MaxBulk) {
 		if _, err := r.to.agent.AcknowledgePolicy(ctx, part); unserved(err) {
-			r.lacks["states"] = true
-			return nil
+			return nil // the next report tries again
 		} else if err != nil {
 			return err
 		}
@@ -214,9 +209,6 @@ func worse(a, b pce.PolicyAck) pce.PolicyAck {
 
 // tellProblems tells the console of what began and ended since it was told last.
 func (r *appliedReporter) tellProblems(ctx context.Context, statuses []*ringfencev1.NodeStatus) error {
-	if r.lacks["events"] {
-		return nil
-	}
 	now := map[string]map[string]bool{}
 	for _, s := range statuses {
 		now[s.GetNode()] = map[string]bool{}
@@ -242,8 +234,7 @@ func (r *appliedReporter) tellProblems(ctx context.Context, statuses []*ringfenc
 	}
 	for part := range slices.Chunk(events, pce.MaxBulk) {
 		if _, err := r.to.agent.ReportEvents(ctx, part); unserved(err) {
-			r.lacks["events"] = true
-			return nil
+			return nil // the next report tries again
 		} else if err != nil {
 			return err
 		}

@@ -71,8 +71,8 @@
 //	    validation_failure with token and message, and leaves the others alone.
 //	 2. Saying the same again changes nothing and writes nothing.
 //	 3. A cluster touches its own objects only. Removing the cluster removes all of them; flows and events stay.
-//	 4. A cluster's own reports do not end its own poll, but for profiles of new namespaces; they end those of others where
-//	    these may care: labels, machines, virtual services.
+//	 4. What the console made of a cluster's own report, a label, a machine, a virtual service or a profile, ends its poll as it
+//	    ends those of others: it is for all of them to read. Reports of workloads, pods, states, flows and events end none.
 //	 5. Labels given by key and value are those that the cluster's LabelMap makes. They stand before profiles and annotations;
 //	    one that does not exist is left out. On hosts they change only when the LabelMap does, so that what people changed
 //	    stays.
